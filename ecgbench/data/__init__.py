@@ -1,0 +1,1 @@
+"""Sources of recordings, the store of windows, and the data module."""

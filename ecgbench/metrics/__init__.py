@@ -1,0 +1,1 @@
+"""Metric definitions, their table, and the statistics over records."""

@@ -1,0 +1,1 @@
+"""The published systems and their baselines, one file each, as plain modules."""

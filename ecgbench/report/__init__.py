@@ -1,0 +1,1 @@
+"""Pages and tables written from run folders alone."""

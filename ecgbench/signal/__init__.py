@@ -1,0 +1,1 @@
+"""Pure signal processing: no data sets, no Lightning."""

@@ -1,0 +1,1 @@
+"""One LightningModule per task: its loss, its metrics and its prediction rows."""

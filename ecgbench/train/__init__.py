@@ -1,0 +1,1 @@
+"""Schedules, samplers, processes and loggers around Lightning's trainer."""
