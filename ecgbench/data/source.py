@@ -51,3 +51,7 @@ class Source(ABC):
     @abstractmethod
     def identity(self) -> dict[str, object]:
         """Everything beside the files' bytes that decides what `manifest` and `read` return, as plain values."""
+
+    def notes(self, n_records: int) -> list[str]:
+        """What a reader of scores on `n_records` of these records must know, one sentence each."""
+        return []

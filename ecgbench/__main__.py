@@ -1,0 +1,5 @@
+"""`python -m ecgbench`."""
+
+from ecgbench.app import main
+
+main()

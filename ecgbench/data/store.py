@@ -1,0 +1,123 @@
+"""Windows of a source's records, read, filtered and resampled once and memory-mapped from then on.
+
+A store is a folder `<source>-<key>` that holds `signals.npy` (float32 mV, (window, lead, time)), `index.parquet` (one
+row per window, in the order of the array) and `store.json` (what it was made from, and what was left out). The key is
+a hash of the source files' bytes and of every parameter that shapes the array, so a store is never out of date, only
+unused. float32 and not int16, although the files hold int16: a filtered sample is no whole number of ADC steps.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+
+from ecgbench.data.file_hash import data_hash
+from ecgbench.data.source import Source
+from ecgbench.data.splits import assert_patient_disjoint
+from ecgbench.data.store_build import ABOUT, FORMAT, INDEX, SIGNALS, StoreError, StoreSpec, build_store
+
+__all__ = ["BadRecordsError", "Store", "StoreError", "StoreSpec", "data_hash", "open_store"]
+
+N_SHOWN = 5
+"""How many bad records an error names."""
+
+
+class BadRecordsError(ValueError):
+    """Records that cannot be used, where the source is told to stop for them."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened, complete store."""
+
+    path: Path
+    signals: np.memmap
+    """float32, (window, lead, time), in mV; zeros after `n_valid`."""
+    index: pd.DataFrame
+    """One row per window, in the order of `signals`: record_id, patient_id, split, fold, start (the window's first
+    sample in its record, at `fs_hz`), n_valid (samples before the padding), then the manifest's other columns."""
+    skipped: list[dict[str, str]]
+    """The records left out: record_id and reason."""
+    data_hash: str
+    fs_hz: float
+    leads: tuple[str, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its path, so that another process maps the file instead of receiving a copy."""
+        return load_store, (self.path,)
+
+
+def open_store(source: Source, spec: StoreSpec, root: Path, jobs: int = 1, progress: bool = True) -> Store:
+    """The store of `source` under `root`, built first where there is none.
+
+    Building happens once however many processes ask, in `jobs` threads, with a progress bar on stderr if `progress`.
+    Raises BadRecordsError when records cannot be used and `source.on_bad_record` is 'error', StoreError when the
+    store is damaged or the disk is full, ValueError when the source lists nothing or a patient is in two splits.
+    """
+    root = Path(root)
+    manifest = source.manifest()
+    if manifest.empty:
+        raise ValueError(f"{_name(source)} lists no record in its folds; check dataset.root and the dataset's folds")
+    assert_patient_disjoint(manifest)
+    content = data_hash(source, root)
+    path = root / f"{_name(source)}-{_key(source, spec, content)}"
+    if not path.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{path.name}.lock"):
+            if not path.exists():
+                build_store(source, manifest, spec, content, path, jobs, progress)
+    store = load_store(path)
+    if store.skipped and source.on_bad_record == "error":
+        raise BadRecordsError(_refusal(store.skipped, len(manifest)))
+    return store
+
+
+def load_store(path: Path) -> Store:
+    """The complete store in the folder `path`; StoreError when a part is missing, cut off or of another format."""
+    try:
+        about = json.loads((path / ABOUT).read_text())
+        n_bytes = (path / SIGNALS).stat().st_size
+        signals = np.load(path / SIGNALS, mmap_mode="r")
+        index = pd.read_parquet(path / INDEX)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    if about["format"] != FORMAT:
+        raise _damaged(path, f"its format is {about['format']}, this version reads {FORMAT}")
+    if n_bytes != about["signals_bytes"] or len(index) != about["n_windows"]:
+        held = f"{n_bytes} bytes of signals and {len(index)} windows"
+        raise _damaged(path, f"it holds {held} where {about['signals_bytes']} and {about['n_windows']} were written")
+    return Store(
+        path, signals, index, about["skipped"], about["data_hash"], about["spec"]["fs_hz"], tuple(about["leads"])
+    )
+
+
+def _name(source: Source) -> str:
+    """What stores of this kind of source are called."""
+    return type(source).__name__.lower()
+
+
+def _key(source: Source, spec: StoreSpec, content: str) -> str:
+    """A hash of everything that decides what the store holds; 500 and 500.0 Hz are the same."""
+    bandpass = None if spec.bandpass_hz is None else [*map(float, spec.bandpass_hz), spec.bandpass_order]
+    parts = [FORMAT, content, float(spec.fs_hz), spec.n_samples, bandpass, list(source.leads), source.flat_leads]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def _damaged(path: Path, reason: str) -> StoreError:
+    """The error for a store that cannot be trusted."""
+    return StoreError(f"the store {path} is damaged: {reason}; delete that folder and start again, it is built anew")
+
+
+def _refusal(skipped: list[dict[str, str]], n_records: int) -> str:
+    """One sentence on all bad records: how many, the first few with their reasons, the way on."""
+    shown = "; ".join(f"{bad['record_id']}: {bad['reason']}" for bad in skipped[:N_SHOWN])
+    more = f"; and {len(skipped) - N_SHOWN} more" if len(skipped) > N_SHOWN else ""
+    return (
+        f"{len(skipped)} of {n_records} records cannot be used ({shown}{more}); "
+        "mend them, or set dataset.on_bad_record=skip to leave them out and list them in the result"
+    )

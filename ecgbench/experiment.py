@@ -1,0 +1,309 @@
+"""A run, from a resolved configuration to a scored and reported folder."""
+
+import json
+import logging
+import sys
+import time
+import warnings
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import RichProgressBar
+from rich.console import Console
+from torch import nn
+
+from ecgbench import provenance, scoring
+from ecgbench.callbacks.benchmark import BenchmarkLogger
+from ecgbench.callbacks.progress import EpochLines
+from ecgbench.config import ConfigError, check_targets, config_hash, locate
+from ecgbench.data.datamodule import EcgDataModule
+from ecgbench.data.store import Store, StoreSpec, open_store
+from ecgbench.ops import resolve_backend
+from ecgbench.report.run_report import terminal_table, write_report
+from ecgbench.tasks.superres import PROTOCOL_VERSION, Superres
+from ecgbench.train import launch
+from ecgbench.train.loggers import build_loggers, wandb_logger
+from ecgbench.train.schedule import n_parameters, optimizer_maker, schedule_maker
+
+log = logging.getLogger("ecgbench")
+
+
+def check(config: DictConfig) -> None:
+    """Refuse a configuration that cannot run, in one sentence, before any recording is opened."""
+    check_targets(config)
+    task_class = locate(config.task.module["_target_"], "task.module")
+    model_class = locate(config.model["_target_"], "model")
+    if config.task.name not in getattr(model_class, "tasks", ()):
+        raise ConfigError(
+            f"model={config.choices.model} does not do task={config.task.name}; "
+            f"it does {', '.join(getattr(model_class, 'tasks', ())) or 'none'}"
+        )
+    task = config.task
+    reason = task_class.unsupported(  # type: ignore[attr-defined]
+        fs_hz=config.dataset.fs_hz, upscale=task.upscale, window_s=task.window_s, crop_s=task.crop_s
+    )
+    if reason:
+        raise ConfigError(reason)
+    with torch.device("meta"):  # the constructor's own checks, without weights
+        instantiate(config.model, _convert_="all")
+    instantiate(config.noise, _convert_="all")
+    launch.n_processes(config)
+    resolve_backend(config.scan_backend, device_of(config))
+
+
+def device_of(config: DictConfig) -> torch.device:
+    """The device that the trainer computes on."""
+    on_gpu = config.trainer.accelerator in ("gpu", "cuda")
+    if on_gpu and not torch.cuda.is_available():
+        raise ConfigError("trainer.accelerator=gpu, but torch sees no GPU; use trainer=cpu, or see ecgbench.doctor")
+    return torch.device("cuda") if on_gpu else torch.device("cpu")
+
+
+def open_data(config: DictConfig) -> Store:
+    """The store of the configured recordings, built first if it is not there."""
+    task = config.task
+    band = None if task.bandpass_hz is None else tuple(task.bandpass_hz)
+    spec = StoreSpec(config.dataset.fs_hz, task.window_s, band, task.bandpass_order)
+    source = instantiate(config.dataset, _convert_="all")
+    return open_store(source, spec, Path(config.store_dir), jobs=config.jobs)
+
+
+def run(config: DictConfig, store: Store | None = None) -> Path:
+    """Train, predict, score and report; returns the run's folder."""
+    check(config)
+    launch.refuse_foreign_launcher()
+    store = store or open_data(config)
+    run_dir = _new_folder(config)
+    OmegaConf.save(config, run_dir / "run.yaml")
+    world = launch.n_processes(config)
+    if world > 1:
+        launch.run_workers(run_dir, world)
+    else:
+        execute(config, run_dir, store)
+    return run_dir
+
+
+def announce(run_dir: Path) -> None:
+    """Print the score table and, last, the folder."""
+    console = Console()
+    console.print(terminal_table(json.loads((run_dir / "result.json").read_text())))
+    console.print(f"report: {run_dir / 'report.html'}", markup=False, soft_wrap=True)
+    console.print(str(run_dir), markup=False, soft_wrap=True, highlight=False)
+
+
+def execute(config: DictConfig, run_dir: Path, store: Store) -> None:
+    """One process's part of a run; the first process also scores, reports and logs."""
+    started = time.monotonic()
+    _quiet(run_dir)
+    pl.seed_everything(config.seed, verbose=False)
+    data = build_data(config, store)
+    task = build_task(config)
+    trainer = build_trainer(config, run_dir)
+    try:
+        fit = train(trainer, task, data)
+        systems = {config.choices.model: task.model, **instantiate(config.task.baselines, _convert_="all")}
+        predicted = time.monotonic()
+        _predict(task, systems, data, trainer, run_dir, device_of(config))
+        predicted = time.monotonic() - predicted
+        if trainer.is_global_zero:
+            timing = {"seconds_total": time.monotonic() - started, "predict_seconds": predicted}
+            finish(config, run_dir, task, systems, data, {"fit": fit, "timing": timing})
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, BenchmarkLogger):
+                    callback.log_benchmark(trainer, run_dir)
+    finally:
+        if wandb_logger(trainer.loggers):
+            import wandb
+
+            wandb.finish()
+
+
+def build_data(config: DictConfig, store: Store) -> EcgDataModule:
+    """The data module of a run."""
+    crop = None if config.task.crop_s is None else round(config.task.crop_s * config.dataset.fs_hz)
+    return EcgDataModule(
+        store=store,
+        examples=instantiate(config.task.examples),
+        noise=instantiate(config.noise, _convert_="all"),
+        batch_size=config.batch_size,
+        crop_samples=crop,
+        seed=config.seed,
+        num_workers=config.num_workers,
+    )
+
+
+def build_task(config: DictConfig) -> Superres:
+    """The task with a freshly initialised model."""
+    return instantiate(
+        config.task.module,
+        model=instantiate(config.model, _convert_="all"),
+        make_optimizer=optimizer_maker(config.optimizer),
+        make_schedule=schedule_maker(config.scheduler, "val/loss"),
+    )
+
+
+def build_trainer(config: DictConfig, run_dir: Path) -> pl.Trainer:
+    """Lightning's trainer; samplers are ours, so that no process sees a sample twice."""
+    callbacks = [instantiate(callback, _convert_="all") for callback in config.callbacks.values()]
+    on_terminal = sys.stdout.isatty()
+    callbacks.append(RichProgressBar(leave=False) if on_terminal else EpochLines())
+    options = {
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+        "enable_model_summary": False,
+        "enable_progress_bar": on_terminal,
+    }
+    return instantiate(
+        config.trainer,
+        callbacks=callbacks,
+        logger=build_loggers(config, run_dir),
+        default_root_dir=str(run_dir),
+        _convert_="all",
+        **options,
+    )
+
+
+def train(trainer: pl.Trainer, task: Superres, data: EcgDataModule) -> dict[str, Any] | None:
+    """Fit and load the checkpoint with the lowest validation loss; None for a model without parameters."""
+    if n_parameters(task.model) == 0:
+        data.trainer = trainer
+        return None
+    started = time.monotonic()
+    trainer.fit(task, datamodule=data)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    best = trainer.checkpoint_callback
+    if not best or not best.best_model_path or not torch.isfinite(torch.as_tensor(best.best_model_score)):
+        raise FloatingPointError("no epoch had a finite validation loss; lower optimizer.lr or clip gradients")
+    checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    task.load_state_dict(checkpoint["state_dict"])
+    return {
+        "epochs": trainer.current_epoch,
+        "best_epoch": int(checkpoint["epoch"]) + 1,
+        "best_val_loss": float(best.best_model_score),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def _predict(
+    task: Superres, systems: dict[str, nn.Module], data: EcgDataModule, trainer: pl.Trainer, run_dir: Path, device: torch.device
+) -> None:
+    """Score this process's test windows into its shard, and wait for the others'."""
+    folder = run_dir / "predictions"
+    folder.mkdir(exist_ok=True)
+    windows = scoring.score_windows(task, systems, data, device, progress=trainer.is_global_zero)
+    windows.to_parquet(folder / f"rank{trainer.global_rank}.parquet")
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+
+
+def finish(
+    config: DictConfig, run_dir: Path, task: Superres, systems: dict[str, nn.Module], data: EcgDataModule, facts: dict[str, Any]
+) -> None:
+    """Write scores.parquet, the noise table, the examples, result.json, env.json and the report."""
+    model, store = config.choices.model, data.store
+    shards = sorted((run_dir / "predictions").glob("rank*.parquet"))
+    scores = scoring.merge_windows(shards, data, list(systems))
+    for shard in shards:
+        shard.unlink()
+    scores.to_parquet(run_dir / "scores.parquet")
+    scoring.noise_table(data).to_parquet(run_dir / "predictions" / "noise.parquet")
+    chosen = scoring.drawn_records(scores, model, data.conditions)
+    scoring.write_examples(run_dir / "examples.npz", chosen, systems, task, data)
+    backend = resolve_backend(config.scan_backend, device_of(config))
+    env = {**provenance.environment(), "data_hash": store.data_hash, "scan_backend": backend._asdict()}
+    scoring.write_json(run_dir / "env.json", env)
+    result = {**description(config, data, systems), **facts, **scoring.summaries(scores, task, model)}
+    scoring.write_json(run_dir / "result.json", result)
+    write_report(run_dir)
+
+
+def description(config: DictConfig, data: EcgDataModule, systems: dict[str, nn.Module]) -> dict[str, Any]:
+    """What a run is, for result.json: identity, data and systems, without its scores."""
+    index, model = data.store.index, config.choices.model
+    roles = ["model"] + ["baseline"] * (len(systems) - 1)
+    return {
+        "schema_version": 1,
+        "task": config.task.name,
+        "protocol": protocol_name(config, data.noise.variant),
+        "comparable_to_published": False,
+        "notes": notes(config, data, n_parameters(systems[model]) > 0),
+        "dataset": config.choices.dataset,
+        "model": model,
+        "label": label(config),
+        "seed": config.seed,
+        "config_hash": config_hash(config),
+        "data_hash": data.store.data_hash,
+        "n_parameters": n_parameters(systems[model]),
+        "records": {**index.groupby("split")["record_id"].nunique().to_dict(), "skipped": len(data.store.skipped)},
+        "patients": index.groupby("split")["patient_id"].nunique().to_dict(),
+        "skipped": data.store.skipped,
+        "systems": [
+            {"name": name, "role": role, "n_parameters": n_parameters(system)}
+            for (name, system), role in zip(systems.items(), roles, strict=True)
+        ],
+        "conditions": [condition._asdict() for condition in data.conditions],
+    }
+
+
+def protocol_name(config: DictConfig, noise_variant: str) -> str:
+    """The name that two runs must share for their scores to stand in one table."""
+    task = config.task
+    band = "unfiltered" if task.bandpass_hz is None else "{:g}-{:g}Hz".format(*task.bandpass_hz)
+    parts = [task.name, task.protocol, f"x{task.upscale}", band, f"{task.window_s:g}s", noise_variant, f"v{PROTOCOL_VERSION}"]
+    return "-".join(part for part in parts if part)
+
+
+def label(config: DictConfig) -> str:
+    """The model's name and every model key that was set beside its defaults."""
+    changed = [o.removeprefix("model.") for o in config.overrides if o.startswith("model.")]
+    return f"{config.choices.model} ({', '.join(changed)})" if changed else str(config.choices.model)
+
+
+def notes(config: DictConfig, data: EcgDataModule, trained: bool) -> list[str]:
+    """What a reader must know before comparing the numbers with anything, one sentence each."""
+    found = instantiate(config.dataset, _convert_="all").notes(data.store.index["record_id"].nunique())
+    if any(condition.kind for condition in data.conditions):
+        found.append("Noisy rows have no published counterpart: the published noise levels are unknown.")
+    if config.task.crop_s is not None and trained:
+        found.append(
+            f"Trained for {config.trainer.max_epochs} epochs on random {config.task.crop_s:g} s crops, "
+            "scored on whole windows; the published systems train on whole 10 s records for 350 epochs."
+        )
+    return found
+
+
+def _new_folder(config: DictConfig) -> Path:
+    """A new run folder, named by task, dataset, model, time, seed and configuration."""
+    choices = config.choices
+    parent = Path(config.output_dir) / choices.task / choices.dataset / choices.model
+    stem = f"{datetime.now():%Y-%m-%d_%H%M%S}_s{config.seed}_{config_hash(config)}"
+    for suffix in ("", *(f"_{i}" for i in range(2, 1000))):
+        folder = parent / (stem + suffix)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(f"{parent / stem} exists a thousand times; remove some")
+
+
+def _quiet(run_dir: Path) -> None:
+    """Warnings and Lightning's messages go to the run's log, not between the progress bars."""
+    handler = logging.FileHandler(run_dir / "log.txt")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.captureWarnings(True)
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "py.warnings", "ecgbench"):
+        logger = logging.getLogger(name)
+        for old in list(logger.handlers):
+            logger.removeHandler(old)
+        logger.addHandler(handler)
+        logger.propagate = False
+    warnings.simplefilter("default")
+

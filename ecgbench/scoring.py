@@ -1,0 +1,159 @@
+"""From a trained task to the numbers of a run: per-record scores, result.json, and the records worth drawing."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.progress import track
+from torch import nn
+
+from ecgbench.data.datamodule import EcgDataModule
+from ecgbench.data.dataset import SampleKey
+from ecgbench.data.noise import Condition, place
+from ecgbench.data.record import EcgBatch
+from ecgbench.metrics.bootstrap import paired_difference
+from ecgbench.metrics.summary import summarise
+from ecgbench.tasks.superres import Superres
+
+KEYS = ["system", "condition", "record_id"]
+
+
+@torch.inference_mode()
+def score_windows(
+    task: Superres, systems: Mapping[str, nn.Module], data: EcgDataModule, device: torch.device, progress: bool
+) -> pd.DataFrame:
+    """One row per system, condition and test window of this process, with every metric."""
+    frames = []
+    for system in systems.values():
+        system.eval().to(device)
+    loader = data.test_dataloader()
+    for batch in track(loader, "test", total=len(loader.sampler), disable=not progress, transient=True):  # type: ignore[arg-type]
+        batch = EcgBatch(*(part.to(device) for part in batch))
+        for name, system in systems.items():
+            output = system(batch.x)
+            prediction = output[0] if isinstance(output, tuple) else output
+            scores = {k: v.cpu().numpy() for k, v in task.scores(prediction, batch).items()}
+            keys = {"system": name, "condition": batch.condition.cpu().numpy(), "row": batch.row.cpu().numpy()}
+            frames.append(pd.DataFrame({**keys, **scores}))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["system", "condition", "row"])
+
+
+def merge_windows(shards: Sequence[Path], data: EcgDataModule, systems: Sequence[str]) -> pd.DataFrame:
+    """One row per system, condition and record; a record's score is the mean over its windows.
+
+    Raises RuntimeError unless every test window was scored exactly once by every system under every condition.
+    """
+    windows = pd.concat([pd.read_parquet(shard) for shard in shards], ignore_index=True)
+    expected = len(systems) * len(data.conditions) * len(data.rows("test"))
+    unique = len(windows.drop_duplicates(["system", "condition", "row"]))
+    if not len(windows) == unique == expected:
+        raise RuntimeError(f"{expected} test windows were expected, {len(windows)} scored, {unique} of them different")
+    index = data.store.index.loc[windows["row"], ["record_id", "patient_id"]].reset_index(drop=True)
+    windows = pd.concat([windows.drop(columns="row"), index], axis=1)
+    order = {name: i for i, name in enumerate(systems)}
+    windows["order"] = windows["system"].map(order)
+    groups = windows.groupby(["order", "condition", "record_id", "system", "patient_id"], sort=True)
+    scores = groups.mean().assign(n_windows=groups.size()).reset_index().drop(columns="order")
+    scores["condition"] = [data.conditions[i].name for i in scores["condition"]]
+    metrics = [c for c in scores if c not in (*KEYS, "patient_id", "n_windows")]
+    return scores[[*KEYS, "patient_id", "n_windows", *metrics]]
+
+
+def noise_table(data: EcgDataModule) -> pd.DataFrame:
+    """The noise of every test window: kind, channel, first sample at the low rate, SNR."""
+    test = data.dataset("test")
+    low_samples = data.store.signals.shape[-1] // data.examples.upscale
+    rows = []
+    for i, condition in enumerate(data.conditions):
+        for row in data.rows("test"):
+            draw = test.draw(SampleKey(int(row), 0, i))
+            window = data.store.index.iloc[row]
+            channel, start = place(test.traces[draw.kind], draw, low_samples) if draw.kind else (-1, -1)
+            rows.append((condition.name, window.record_id, window.start, draw.kind, channel, start, draw.snr_db))
+    return pd.DataFrame(rows, columns=["condition", "record_id", "start", "kind", "channel", "noise_start", "snr_db"])
+
+
+def summaries(scores: pd.DataFrame, task: Superres, model: str) -> dict[str, list[dict[str, Any]]]:
+    """`scores` (mean, spread and interval of everything) and `paired` (model minus each baseline) of result.json."""
+    names = [spec.name for spec in task.metrics]
+    paired = []
+    for condition, of_condition in scores.groupby("condition", sort=False):
+        own = of_condition[of_condition["system"] == model].set_index("record_id")
+        for baseline, other in of_condition[of_condition["system"] != model].groupby("system", sort=False):
+            other = other.set_index("record_id").loc[own.index]
+            for name in names:
+                difference = paired_difference(own[name].to_numpy(), other[name].to_numpy(), own["patient_id"].to_numpy())
+                who = {"condition": condition, "metric": name, "system": model, "baseline": baseline}
+                interval = {"ci_low": difference.low, "ci_high": difference.high}
+                paired.append({**who, "mean": difference.mean, **interval, "p_value": difference.p_value})
+    table = summarise(scores, task.metrics)
+    return {"scores": [_plain(row) for row in table.to_dict("records")], "paired": paired}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON with null where a number is not finite; complete or not there at all."""
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(_plain(value), indent=1) + "\n")
+    partial.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    """Nested plain Python values; NaN and infinities become None."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def drawn_records(scores: pd.DataFrame, model: str, conditions: Sequence[Condition]) -> list[tuple[str, str, int]]:
+    """(role, record id, condition) of the records to draw: best, median and worst clean ones, the median under noise."""
+    clean = scores[(scores["system"] == model) & (scores["condition"] == conditions[0].name)]
+    ranked = clean.sort_values("snr_db", ascending=False)["record_id"].tolist()
+    median = ranked[len(ranked) // 2]
+    chosen = [("best", ranked[0], 0), ("median", median, 0), ("worst", ranked[-1], 0)]
+    for kind in dict.fromkeys(c.kind for c in conditions if c.kind):
+        of_kind = [i for i, c in enumerate(conditions) if c.kind == kind]
+        chosen.append(("median", median, of_kind[len(of_kind) // 2]))
+    return chosen
+
+
+@torch.inference_mode()
+def write_examples(
+    path: Path, chosen: Sequence[tuple[str, str, int]], systems: Mapping[str, nn.Module], task: Superres, data: EcgDataModule
+) -> None:
+    """The drawn records' first windows: input, truth, and what the model and the first baseline made of them."""
+    index = data.store.index
+    first_row = {r: int(np.flatnonzero((index["record_id"] == r).to_numpy())[0]) for _, r, _ in chosen}
+    batch = data.dataset("test")[[SampleKey(first_row[record], 0, condition) for _, record, condition in chosen]]
+    names = list(systems)[:2] if len(systems) > 1 else list(systems) * 2
+    outputs, snrs = [], []
+    for name in names:
+        output = systems[name].cpu()(batch.x)
+        outputs.append(output[0] if isinstance(output, tuple) else output)
+        snrs.append(task.scores(outputs[-1], batch)["snr_db"].numpy())
+    np.savez_compressed(
+        path,
+        role=[role for role, _, _ in chosen],
+        record_id=[record for _, record, _ in chosen],
+        condition=[data.conditions[condition].name for _, _, condition in chosen],
+        x=batch.x.numpy(),
+        y_true=batch.y.numpy(),
+        y_pred=outputs[0].numpy(),
+        y_baseline=outputs[1].numpy(),
+        snr_db=snrs[0],
+        snr_baseline_db=snrs[1],
+        leads=list(data.store.leads),
+        fs_hz=data.store.fs_hz,
+        upscale=data.examples.upscale,
+        baseline=names[1],
+    )
