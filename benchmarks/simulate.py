@@ -21,7 +21,7 @@ def fastest_s(call: Callable[[], object], repeats: int) -> float:
 
 
 def main() -> None:
-    """Times 1,000 records of ten seconds, twelve leads and 500 Hz from each simulator's own interface."""
+    """Times records of ten seconds, twelve leads and 500 Hz from each simulator's own interface."""
     import neurokit2 as nk
 
     parser = argparse.ArgumentParser(description=__doc__)

@@ -74,12 +74,7 @@ def help_text() -> str:
 
 def known_keys() -> list[str]:
     """Every key of the default configuration, for suggestions."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(configuration.CONF_DIR), version_base="1.3"):
-        return configuration.leaf_keys(compose("config"))
+    return configuration.leaf_keys(configuration.compose([]))
 
 
 def _hydra_main() -> Any:
@@ -94,9 +89,8 @@ def _job(config: DictConfig) -> Any:
     from hydra.types import RunMode
 
     job = HydraConfig.get()
-    choices = {str(k): v for k, v in job.runtime.choices.items() if v is not None and "/" not in str(k)}
     try:
-        resolved = configuration.resolved(config, choices, list(job.overrides.task))
+        resolved = configuration.from_hydra(config, job)
         if job.mode == RunMode.MULTIRUN:
             from ecgbench import sweep
 

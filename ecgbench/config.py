@@ -56,6 +56,27 @@ def groups() -> dict[str, list[str]]:
     return {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in folders}
 
 
+def compose(overrides: list[str]) -> DictConfig:
+    """The resolved configuration of a command line's overrides, composed outside of a running Hydra application."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = hydra_compose("config", overrides, return_hydra_config=True)
+        return from_hydra(config, config.hydra)
+
+
+def from_hydra(config: DictConfig, job: DictConfig) -> DictConfig:
+    """The resolved run configuration, from the composed one and Hydra's own node."""
+    choices = {str(k): v for k, v in job.runtime.choices.items() if v is not None and k != "hydra" and "/" not in k}
+    return resolved(
+        OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), choices, list(job.overrides.task)
+    )
+
+
 def load(run_yaml: Path) -> DictConfig:
     """The resolved configuration of a finished run."""
     if not run_yaml.is_file():
@@ -105,7 +126,9 @@ def locate(target: str, path: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         raise ConfigError(f"{path}._target_ is {target!r}, but {error}; check the module's name") from error
     if not hasattr(module, name):
-        raise ConfigError(f"{path}._target_ is {target!r}, but {module_name} has no {name!r}{suggest(name, dir(module))}")
+        raise ConfigError(
+            f"{path}._target_ is {target!r}, but {module_name} has no {name!r}{suggest(name, dir(module))}"
+        )
     return getattr(module, name)
 
 

@@ -1,10 +1,8 @@
 """A run, from a resolved configuration to a scored and reported folder."""
 
 import json
-import logging
 import sys
 import time
-import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,9 +27,8 @@ from ecgbench.report.run_report import terminal_table, write_report
 from ecgbench.tasks.superres import PROTOCOL_VERSION, Superres
 from ecgbench.train import launch
 from ecgbench.train.loggers import build_loggers, wandb_logger
+from ecgbench.train.run_log import run_log
 from ecgbench.train.schedule import n_parameters, optimizer_maker, schedule_maker
-
-log = logging.getLogger("ecgbench")
 
 
 def check(config: DictConfig) -> None:
@@ -98,9 +95,14 @@ def announce(run_dir: Path) -> None:
 
 
 def execute(config: DictConfig, run_dir: Path, store: Store) -> None:
-    """One process's part of a run; the first process also scores, reports and logs."""
+    """One process's part of a run, its messages in the run's log."""
+    with run_log(launch.log_file(run_dir, 0)):
+        _execute(config, run_dir, store)
+
+
+def _execute(config: DictConfig, run_dir: Path, store: Store) -> None:
+    """Train, predict; the first process also scores, reports and logs."""
     started = time.monotonic()
-    _quiet(run_dir)
     pl.seed_everything(config.seed, verbose=False)
     data = build_data(config, store)
     task = build_task(config)
@@ -192,7 +194,12 @@ def train(trainer: pl.Trainer, task: Superres, data: EcgDataModule) -> dict[str,
 
 
 def _predict(
-    task: Superres, systems: dict[str, nn.Module], data: EcgDataModule, trainer: pl.Trainer, run_dir: Path, device: torch.device
+    task: Superres,
+    systems: dict[str, nn.Module],
+    data: EcgDataModule,
+    trainer: pl.Trainer,
+    run_dir: Path,
+    device: torch.device,
 ) -> None:
     """Score this process's test windows into its shard, and wait for the others'."""
     folder = run_dir / "predictions"
@@ -204,7 +211,12 @@ def _predict(
 
 
 def finish(
-    config: DictConfig, run_dir: Path, task: Superres, systems: dict[str, nn.Module], data: EcgDataModule, facts: dict[str, Any]
+    config: DictConfig,
+    run_dir: Path,
+    task: Superres,
+    systems: dict[str, nn.Module],
+    data: EcgDataModule,
+    facts: dict[str, Any],
 ) -> None:
     """Write scores.parquet, the noise table, the examples, result.json, env.json and the report."""
     model, store = config.choices.model, data.store
@@ -256,7 +268,15 @@ def protocol_name(config: DictConfig, noise_variant: str) -> str:
     """The name that two runs must share for their scores to stand in one table."""
     task = config.task
     band = "unfiltered" if task.bandpass_hz is None else "{:g}-{:g}Hz".format(*task.bandpass_hz)
-    parts = [task.name, task.protocol, f"x{task.upscale}", band, f"{task.window_s:g}s", noise_variant, f"v{PROTOCOL_VERSION}"]
+    parts = [
+        task.name,
+        task.protocol,
+        f"x{task.upscale}",
+        band,
+        f"{task.window_s:g}s",
+        noise_variant,
+        f"v{PROTOCOL_VERSION}",
+    ]
     return "-".join(part for part in parts if part)
 
 
@@ -292,18 +312,3 @@ def _new_folder(config: DictConfig) -> Path:
             continue
         return folder
     raise FileExistsError(f"{parent / stem} exists a thousand times; remove some")
-
-
-def _quiet(run_dir: Path) -> None:
-    """Warnings and Lightning's messages go to the run's log, not between the progress bars."""
-    handler = logging.FileHandler(run_dir / "log.txt")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.captureWarnings(True)
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "py.warnings", "ecgbench"):
-        logger = logging.getLogger(name)
-        for old in list(logger.handlers):
-            logger.removeHandler(old)
-        logger.addHandler(handler)
-        logger.propagate = False
-    warnings.simplefilter("default")
-

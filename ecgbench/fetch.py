@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _tell(report: FetchReport, root: Path) -> int:
     """Print the counts and the failed files; 1 when there are any."""
     print(
-        f"{root}: {report.downloaded} files fetched ({decimal(report.n_bytes)}), {report.present} were there,"
+        f"{root}: {report.downloaded} fetched ({decimal(report.n_bytes)}), {report.present} already there,"
         f" {len(report.failed)} failed"
     )
     if not report.failed:

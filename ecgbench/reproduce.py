@@ -47,7 +47,9 @@ def reproduce(run_dir: Path, places: list[str]) -> Path:
     configuration.register()
     config = at_places(configuration.load(run_dir / "run.yaml"), places)
     if not (run_dir / "result.json").is_file():
-        raise configuration.ConfigError(f"{run_dir} has no result.json: that run did not finish; nothing to compare with")
+        raise configuration.ConfigError(
+            f"{run_dir} has no result.json: that run did not finish; nothing to compare with"
+        )
     wanted = json.loads((run_dir / "result.json").read_text())["data_hash"]
     experiment.check(config)
     store = experiment.open_data(config)
@@ -83,14 +85,21 @@ def compare_runs(first: Path, second: Path, rtol: float) -> pd.DataFrame:
     for (system, condition), part in before.groupby(level=["system", "condition"], sort=False):
         again = after.loc[part.index]
         for metric in part.columns.difference(["patient_id", "n_windows"], sort=False):
-            rows.append({"system": system, "condition": condition, "metric": metric, **_row(part[metric], again[metric], rtol)})
+            rows.append(
+                {"system": system, "condition": condition, "metric": metric, **_row(part[metric], again[metric], rtol)}
+            )
     return pd.DataFrame(rows)
 
 
 def _row(before: pd.Series, after: pd.Series, rtol: float) -> dict[str, Any]:
     largest = float((before - after).abs().max())
     means = float(before.mean()), float(after.mean())
-    return {"before": means[0], "after": means[1], "largest_record_difference": largest, "verdict": verdict(before, after, rtol)}
+    return {
+        "before": means[0],
+        "after": means[1],
+        "largest_record_difference": largest,
+        "verdict": verdict(before, after, rtol),
+    }
 
 
 def verdict(before: pd.Series, after: pd.Series, rtol: float) -> Verdict:

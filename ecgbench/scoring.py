@@ -87,7 +87,9 @@ def summaries(scores: pd.DataFrame, task: Superres, model: str) -> dict[str, lis
         for baseline, other in of_condition[of_condition["system"] != model].groupby("system", sort=False):
             other = other.set_index("record_id").loc[own.index]
             for name in names:
-                difference = paired_difference(own[name].to_numpy(), other[name].to_numpy(), own["patient_id"].to_numpy())
+                difference = paired_difference(
+                    own[name].to_numpy(), other[name].to_numpy(), own["patient_id"].to_numpy()
+                )
                 who = {"condition": condition, "metric": name, "system": model, "baseline": baseline}
                 interval = {"ci_low": difference.low, "ci_high": difference.high}
                 paired.append({**who, "mean": difference.mean, **interval, "p_value": difference.p_value})
@@ -116,7 +118,7 @@ def _plain(value: Any) -> Any:
 
 
 def drawn_records(scores: pd.DataFrame, model: str, conditions: Sequence[Condition]) -> list[tuple[str, str, int]]:
-    """(role, record id, condition) of the records to draw: best, median and worst clean ones, the median under noise."""
+    """(role, record id, condition) to draw: the best, median and worst clean record, and the median under noise."""
     clean = scores[(scores["system"] == model) & (scores["condition"] == conditions[0].name)]
     ranked = clean.sort_values("snr_db", ascending=False)["record_id"].tolist()
     median = ranked[len(ranked) // 2]
@@ -129,7 +131,11 @@ def drawn_records(scores: pd.DataFrame, model: str, conditions: Sequence[Conditi
 
 @torch.inference_mode()
 def write_examples(
-    path: Path, chosen: Sequence[tuple[str, str, int]], systems: Mapping[str, nn.Module], task: Superres, data: EcgDataModule
+    path: Path,
+    chosen: Sequence[tuple[str, str, int]],
+    systems: Mapping[str, nn.Module],
+    task: Superres,
+    data: EcgDataModule,
 ) -> None:
     """The drawn records' first windows: input, truth, and what the model and the first baseline made of them."""
     index = data.store.index

@@ -25,18 +25,27 @@ class BenchmarkLogger(pl.Callback):
 
         run = read_run(run_dir)
         pictures = {
-            f"figures/{name}": [wandb.Image(Image.open(io.BytesIO(p.png)), caption=p.caption or p.alt) for p in found]
-            for name, found in _as_lists(run_pictures(run)).items()
+            f"figures/{name}": wandb.Image(Image.open(io.BytesIO(picture.png)), caption=picture.caption or picture.alt)
+            for name, picture in _named(run_pictures(run)).items()
         }
         scores = pd.DataFrame(run.result["scores"])
-        tables = {"benchmark/scores": wandb.Table(dataframe=scores), "benchmark/records": wandb.Table(dataframe=run.scores)}
+        tables = {
+            "benchmark/scores": wandb.Table(dataframe=scores),
+            "benchmark/records": wandb.Table(dataframe=run.scores),
+        }
         logger.experiment.log({**tables, **pictures})
         own = scores[scores["system"] == run.result["systems"][0]["name"]]
         for row in own.itertuples():
             logger.experiment.summary[f"test/{row.condition}/{row.metric}"] = row.mean
 
 
-def _as_lists(pictures: dict[str, Picture | list[Picture] | None]) -> dict[str, list[Picture]]:
-    """Every picture of the report under its name; what a run has no picture of is left out."""
-    lists = {name: found if isinstance(found, list) else [found] for name, found in pictures.items() if found}
-    return {name.removesuffix("_picture"): found for name, found in lists.items()}
+def _named(pictures: dict[str, Picture | list[Picture] | None]) -> dict[str, Picture]:
+    """Every picture of the report under a name of its own; what a run has no picture of is left out."""
+    named = {}
+    for key, found in pictures.items():
+        name = key.removesuffix("_picture")
+        if isinstance(found, list):
+            named |= {f"{name}_{i}": picture for i, picture in enumerate(found)}
+        elif found is not None:
+            named[name] = found
+    return named

@@ -16,8 +16,9 @@ import os
 import random
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -114,19 +115,13 @@ def fetch(
             being fetched into by another process.
     """
     check_url(base_url)
-    fetcher = _Fetcher(base_url, root, retry or Retry())
-    text = fetcher.listing()
-    chosen = select(parse_sums(text), only)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".fetch.lock", timeout=0):
+    with closing(_Fetcher(base_url, root, retry or Retry())) as fetcher:
+        text = fetcher.listing()
+        chosen = select(parse_sums(text), only)
+        with _writing_to(root):
             (root / f"{SUMS}.part").write_text(text, encoding="utf-8")
             (root / f"{SUMS}.part").replace(root / SUMS)
             return _fetch_all(fetcher, chosen, jobs, progress)
-    except Timeout:
-        raise FetchError(f"another process is fetching into {root}; wait for it to end.") from None
-    except OSError as error:
-        raise FetchError(f"{root} cannot be written: {error}. Make room or give another folder, and go on.") from error
 
 
 def check_url(url: str) -> None:
@@ -188,6 +183,19 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+@contextmanager
+def _writing_to(root: Path) -> Iterator[None]:
+    """Make the folder and keep other processes from fetching into it; what the disk refuses is a FetchError."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".fetch.lock", timeout=0):
+            yield
+    except Timeout:
+        raise FetchError(f"another process is fetching into {root}; wait for it to end.") from None
+    except OSError as error:
+        raise FetchError(f"{root} cannot be written: {error}. Make room or give another folder.") from error
+
+
 def _fetch_all(fetcher: "_Fetcher", sums: dict[str, str], jobs: int, progress: bool) -> FetchReport:
     """Fetch each file in a pool of threads; an interruption stops the running ones at their next chunk."""
     report = FetchReport()
@@ -233,8 +241,9 @@ def _progress_bar(enabled: bool) -> Progress:
 class _Sessions(threading.local):
     """One keep-alive session per thread, as requests does not promise that threads may share one."""
 
-    def __init__(self, secure: bool) -> None:
+    def __init__(self, secure: bool, opened: list[requests.Session]) -> None:
         self.session = requests.Session()
+        opened.append(self.session)
         if secure:
             # Without an adapter for http a redirect to it fails.
             del self.session.adapters["http://"]
@@ -248,13 +257,19 @@ class _Fetcher:
         self.stop = threading.Event()
         self.n_bytes = 0
         self.on_bytes: Callable[[int], None] = lambda total: None
-        self._sessions = _Sessions(secure=base_url.startswith("https"))
+        self._opened: list[requests.Session] = []
+        self._sessions = _Sessions(base_url.startswith("https"), self._opened)
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        for session in self._opened:
+            session.close()
 
     def listing(self) -> str:
         """The text of SHA256SUMS.txt."""
         try:
-            return self._patiently(lambda: self._get(SUMS).content.decode(), lambda: 0)
+            return self._patiently(lambda: self._text(SUMS), lambda: 0)
         except (FileFailedError, UnicodeDecodeError) as error:
             raise FetchError(
                 f"{self.base_url}/{SUMS} cannot be read: {error}. Check the URL and the network."
@@ -285,6 +300,11 @@ class _Fetcher:
             raise FileFailedError(f"its folder {target.parent} is a link that leads out of {self.root}")
         return target
 
+    def _text(self, path: str) -> str:
+        """The whole of a text file."""
+        with self._get(path) as response:
+            return response.content.decode()
+
     def _receive(self, path: str, part: Path) -> None:
         """Append the rest of a file to its part, or all of it where the server does not answer ranges."""
         start = _size(part)
@@ -303,9 +323,10 @@ class _Fetcher:
         response = self._sessions.session.get(
             f"{self.base_url}/{quote(path)}", headers=headers, stream=True, timeout=self.retry.timeout_s
         )
-        if response.status_code != RANGE_NOT_SATISFIABLE:
-            response.raise_for_status()
-        return response
+        if response.ok or response.status_code == RANGE_NOT_SATISFIABLE:
+            return response
+        response.close()
+        raise requests.HTTPError(f"{response.status_code} {response.reason} for {response.url}")
 
     def _patiently(self, attempt: Callable[[], Result], size: Callable[[], int]) -> Result:
         """What `attempt` returns, repeated while it fails; failures count only since `size` last grew."""

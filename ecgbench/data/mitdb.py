@@ -17,13 +17,15 @@ POSITIONS = ("upper", "lower")
 
 VAL = ("118", "124", "207", "223")
 TRAIN = (
-    "101", "106", "108", "109", "112", "114", "115", "116", "119", "122", "201", "202", "203", "205", "208", "209",
-    "215", "220", "230",
+    "101", "106", "108", "109", "112", "114", "115", "116", "119", "122", "201", "203", "205", "208", "209", "215",
+    "220", "230",
 )  # fmt: skip
 TEST = (
     "100", "103", "105", "111", "113", "117", "121", "123", "200", "210", "212", "213", "214", "219", "221", "222",
     "228", "231", "232", "233", "234",
 )  # fmt: skip
+MOVED = ("202",)
+"""Of DS2 and the man of 201, so trained on."""
 PACED = ("102", "104", "107", "217")
 
 
@@ -47,10 +49,14 @@ class MitDb(Source):
 
     root: str | Path
     """Folder that holds 100.hea, 100.dat, 100.atr, ..."""
+    fs_hz: float = FS_HZ
+    """Rate of the stored windows: the recordings are at 360 Hz and are resampled where this is another."""
     paced: Literal["skip", "keep"] = "skip"
     """Whether records of paced hearts are left out or trained on."""
 
     def __post_init__(self) -> None:
+        if self.fs_hz <= 0:
+            raise ValueError(f"dataset.fs_hz={self.fs_hz:g} is not a rate; set 360, or another above 0 to resample to")
         unknown = [lead for lead in self.leads if lead not in POSITIONS]
         if unknown:
             raise ValueError(
@@ -62,7 +68,7 @@ class MitDb(Source):
         """One row per listed record of the two data sets, by number."""
         place = _places(self.paced)
         rows = [(name, _patient(name), *place[name]) for name in self._listed if name in place]
-        return pd.DataFrame(rows, columns=["record_id", "patient_id", "split", "fold"])
+        return pd.DataFrame(rows, columns=pd.Index(["record_id", "patient_id", "split", "fold"]))
 
     def read(self, record_id: str) -> EcgRecord:
         """One record in mV; RecordError when its file is damaged, at another rate, or lacks a lead."""
@@ -102,9 +108,10 @@ class MitDb(Source):
 
 def _places(paced: str) -> dict[str, tuple[str, int]]:
     """Split and fold of each record that takes part."""
-    place = dict.fromkeys(TRAIN, ("train", 1)) | dict.fromkeys(VAL, ("val", 1)) | dict.fromkeys(TEST, ("test", 2))
-    place["202"] = ("train", 2)
-    return place | (dict.fromkeys(PACED, ("train", 0)) if paced == "keep" else {})
+    groups = [(TRAIN, "train", 1), (VAL, "val", 1), (TEST, "test", 2), (MOVED, "train", 2)]
+    if paced == "keep":
+        groups.append((PACED, "train", 0))
+    return {name: (split, fold) for names, split, fold in groups for name in names}
 
 
 def _patient(record_id: str) -> str:

@@ -110,13 +110,13 @@ class PtbXl(Source):
         ours = pd.DataFrame({
             "record_id": database["ecg_id"].astype(str),
             "patient_id": database["patient_id"].astype(int).astype(str),  # 15709.0 in the file
-            "split": split_by_fold(database["strat_fold"], folds),
+            "split": split_by_fold(pd.Series(database["strat_fold"]), folds),
             "fold": database["strat_fold"].astype(int),
         })  # fmt: skip
         labels = database.drop(columns=["ecg_id", "patient_id", "strat_fold"])
         labels["scp_codes"] = labels["scp_codes"].str.replace("'", '"')  # Python's quotes to JSON's
         manifest = pd.concat([ours, labels], axis=1)
-        return manifest[manifest["split"].notna()].reset_index(drop=True)
+        return manifest.dropna(subset=["split"]).reset_index(drop=True)
 
     @cached_property
     def _patients(self) -> dict[str, str]:

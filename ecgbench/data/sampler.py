@@ -46,8 +46,10 @@ class FixedBatches(Sampler[list[SampleKey]]):
         self, rows: np.ndarray, batch_size: int, conditions: Sequence[int] = (0,), rank: int = 0, world: int = 1
     ) -> None:
         keys = [SampleKey(int(row), 0, condition) for condition in conditions for row in rows]
-        batches = [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)]
-        self.batches = batches[rank::world]
+        if len(keys) < world:
+            raise ValueError(f"{len(keys)} windows do not suffice for {world} processes; use fewer trainer.devices")
+        own, size = keys[rank::world], max(1, batch_size // world)
+        self.batches = [own[i : i + size] for i in range(0, len(own), size)]
 
     def __len__(self) -> int:
         return len(self.batches)

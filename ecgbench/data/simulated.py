@@ -23,7 +23,7 @@ import pandas as pd
 
 from ecgbench.data.record import LEADS, EcgRecord, RecordError
 from ecgbench.data.source import Source
-from ecgbench.signal import draws, heart_dipole, rhythm, simulate
+from ecgbench.signal import draws, heart_dipole, patients, rhythm, simulate
 
 FOLD_STREAM = 3
 N_FOLDS = 10
@@ -43,7 +43,7 @@ class Simulated(Source):
     """Sampling rate."""
     duration_s: float = 10.0
     """Length of each recording."""
-    classes: Sequence[str] = field(default_factory=lambda: list(simulate.DIAGNOSES))
+    classes: Sequence[str] = field(default_factory=lambda: list(patients.DIAGNOSES))
     """Diagnoses, dealt to the patients in turn; one listed twice is dealt twice as often."""
     noise_uv: float = 5.0
     """Standard deviation of the recorder's white noise; 0 for none."""
@@ -51,7 +51,7 @@ class Simulated(Source):
     def __post_init__(self) -> None:
         self.leads, self.classes = tuple(self.leads), tuple(self.classes)
         _check_known("leads", self.leads, LEADS)
-        _check_known("classes", self.classes, simulate.DIAGNOSES)
+        _check_known("classes", self.classes, patients.DIAGNOSES)
         for name, low in (("n_records", 1), ("seed", 0), ("fs_hz", 50), ("duration_s", 4), ("noise_uv", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"dataset.{name} is {getattr(self, name)}; it must be {low} or more.")
@@ -59,16 +59,16 @@ class Simulated(Source):
     def manifest(self) -> pd.DataFrame:
         """One row per recording, with its diagnosis, the patient and the intervals that it was made with."""
         numbers = np.arange(self.n_records)
-        patients, plan = _patient_of(numbers), self._plan(numbers)
-        folds = _folds(self.seed, patients)
+        owners, plan = _patient_of(numbers), self._plan(numbers)
+        folds = _folds(self.seed, owners)
         _check_splits(folds, self.n_records)
         return pd.DataFrame(
             {
                 "record_id": [_record_id(number) for number in range(self.n_records)],
-                "patient_id": [f"sim-p{patient:06d}" for patient in patients],
+                "patient_id": [_patient_id(owner) for owner in owners.tolist()],
                 "split": [SPLIT_OF_FOLD[fold] for fold in folds],
                 "fold": folds,
-                "label": self._labels(patients),
+                "label": self._labels(owners),
                 "age": plan.patient.age_years.astype(int),
                 "sex": np.where(plan.patient.is_male, "male", "female"),
                 "heart_rate_bpm": simulate.heart_rate_bpm(simulate.fiducials(plan).r_peak, self.duration_s),
@@ -127,12 +127,12 @@ class Simulated(Source):
             "version": _source_hash(),
         }
 
-    def _labels(self, patients: np.ndarray) -> np.ndarray:
-        return np.asarray(self.classes)[patients % len(self.classes)]
+    def _labels(self, owners: np.ndarray) -> np.ndarray:
+        return np.asarray(self.classes)[owners % len(self.classes)]
 
     def _plan(self, numbers: np.ndarray) -> simulate.Plan:
-        patients = _patient_of(numbers)
-        return simulate.plan(self.seed, self.duration_s, numbers, patients, self._labels(patients))
+        owners = _patient_of(numbers)
+        return simulate.plan(self.seed, self.duration_s, numbers, owners, self._labels(owners))
 
     def _render(self, numbers: np.ndarray) -> np.ndarray:
         n_samples = round(self.duration_s * self.fs_hz)
@@ -140,7 +140,7 @@ class Simulated(Source):
         return signal_mv if self.leads == LEADS else signal_mv[:, [LEADS.index(lead) for lead in self.leads]]
 
     def _record(self, number: int, signal_mv: np.ndarray) -> EcgRecord:
-        patient_id = f"sim-p{_patient_of(np.array([number]))[0]:06d}"
+        patient_id = _patient_id(int(_patient_of(np.array(number))))
         return EcgRecord(_record_id(number), patient_id, signal_mv, float(self.fs_hz), tuple(self.leads))
 
     def _is_known(self, record_id: str) -> bool:
@@ -156,16 +156,20 @@ def _record_id(number: int) -> str:
     return f"sim-{number:06d}"
 
 
+def _patient_id(number: int) -> str:
+    return f"sim-p{number:06d}"
+
+
 def _patient_of(numbers: np.ndarray) -> np.ndarray:
     """The patient of each recording: of five recordings, the last two belong to one patient."""
     return 4 * (numbers // 5) + np.minimum(numbers % 5, 3)
 
 
-def _folds(seed: int, patients: np.ndarray) -> np.ndarray:
+def _folds(seed: int, owners: np.ndarray) -> np.ndarray:
     """The fold of each recording, 1-10: every ten patients are dealt to the ten folds in random order."""
-    blocks, member = np.divmod(patients, N_FOLDS)
+    blocks, member = np.divmod(owners, N_FOLDS)
     order = draws.Draws(seed, FOLD_STREAM, blocks).uniform(0, 1, N_FOLDS)
-    return order.argsort(axis=1)[np.arange(len(patients)), member] + 1
+    return order.argsort(axis=1)[np.arange(len(owners)), member] + 1
 
 
 def _check_splits(folds: np.ndarray, n_records: int) -> None:
@@ -173,7 +177,7 @@ def _check_splits(folds: np.ndarray, n_records: int) -> None:
     if missing:
         raise ValueError(
             f"dataset.n_records={n_records} leaves the split {' and '.join(missing)} without a record; "
-            "12 records are the least that fill every split, set dataset.n_records=30 or more."
+            "12 records are enough to fill every split, set dataset.n_records=12 or more."
         )
 
 
@@ -186,6 +190,6 @@ def _check_known(key: str, given: Sequence[str], allowed: Iterable[str]) -> None
 @cache
 def _source_hash() -> str:
     """SHA-256 over the simulator's source files."""
-    modules = (draws, heart_dipole, rhythm, simulate)
+    modules = (draws, heart_dipole, patients, rhythm, simulate)
     paths = [Path(__file__), *(Path(str(module.__file__)) for module in modules)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()

@@ -28,7 +28,7 @@ def split_by_fold(fold: pd.Series, folds: Mapping[str, Sequence[int]]) -> pd.Ser
 def assert_patient_disjoint(index: pd.DataFrame) -> None:
     """ValueError naming the patients that appear in more than one split (columns patient_id, split)."""
     n_splits = index.groupby("patient_id")["split"].nunique()
-    shared = n_splits.index[n_splits > 1].tolist()
+    shared = [patient for patient, n in n_splits.items() if n > 1]
     if shared:
         raise ValueError(
             f"{len(shared)} patients are in more than one split (first: {', '.join(map(str, shared[:5]))}); "
@@ -38,7 +38,7 @@ def assert_patient_disjoint(index: pd.DataFrame) -> None:
 
 def require_split(index: pd.DataFrame, split: str) -> pd.DataFrame:
     """The rows of `index` in `split`; ValueError when there are none."""
-    rows = index[index["split"] == split]
+    rows = index.loc[index["split"] == split]
     if rows.empty:
         counts = index["split"].value_counts()
         held = ", ".join(f"{name} {counts.get(name, 0)}" for name in SPLITS)

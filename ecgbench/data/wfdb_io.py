@@ -224,7 +224,7 @@ def _check_sums(digital: np.ndarray, header: Header, record_id: str) -> None:
 
 def _millivolts(digital: np.ndarray, signals: tuple[SignalHeader, ...], record_id: str) -> np.ndarray:
     """(digital - baseline) / gain in mV, float32, NaN where the format's mark of a missing sample stands."""
-    per_mv = np.array([[s.gain * _units_per_mv(s, record_id)] for s in signals])
+    per_mv = np.array([[s.gain * _units_per_mv(s.units, s.lead, record_id)] for s in signals])
     baseline = np.array([[s.baseline] for s in signals], dtype=np.int64)
     # Integers below 2^24 and gains that float32 holds exactly give the correctly rounded quotient in float32 already.
     exact = (per_mv == per_mv.astype(np.float32)).all() and abs(baseline).max() < 2**23
@@ -237,11 +237,11 @@ def _millivolts(digital: np.ndarray, signals: tuple[SignalHeader, ...], record_i
     return signal_mv
 
 
-def _units_per_mv(signal: SignalHeader, record_id: str) -> float:
-    """How many of the signal's physical units make one mV."""
-    per_mv = PER_MV.get(signal.units.lower())
+def _units_per_mv(units: str, lead: str, record_id: str) -> float:
+    """How many of a lead's physical units make one mV."""
+    per_mv = PER_MV.get(units.lower())
     if per_mv is None:
-        reason = f"unit {signal.units!r} of lead {signal.lead or '?'} is not mV, uV or V; give the signals in volts"
+        reason = f"unit {units!r} of lead {lead or '?'} is not mV, uV or V; give the signals in volts"
         raise RecordError(record_id, reason)
     return per_mv
 
@@ -251,11 +251,11 @@ def _read_by_wfdb(path: Path, record_id: str) -> WfdbRecord:
     import wfdb
 
     try:
-        record = wfdb.rdrecord(str(path))
+        samples, fields = wfdb.rdsamp(str(path))
     except Exception as error:  # wfdb raises whatever its parsing meets, from KeyError to OSError
         raise RecordError(record_id, f"wfdb cannot read it ({type(error).__name__}: {error})") from error
-    scale = [PER_MV.get(unit.lower()) for unit in record.units]
-    if None in scale:
-        raise RecordError(record_id, f"units {record.units} are not all mV, uV or V; give the signals in volts")
-    signal_mv = (record.p_signal / np.array(scale)).T
-    return WfdbRecord(np.ascontiguousarray(signal_mv, dtype=np.float32), float(record.fs), tuple(record.sig_name))
+    per_mv = [
+        _units_per_mv(unit, lead, record_id) for unit, lead in zip(fields["units"], fields["sig_name"], strict=True)
+    ]
+    signal_mv = np.ascontiguousarray((np.asarray(samples) / per_mv).T, dtype=np.float32)
+    return WfdbRecord(signal_mv, float(fields["fs"]), tuple(fields["sig_name"]))

@@ -3,7 +3,7 @@
 What is resampled are whole patients, with replacement, as records of one patient are alike; the statistic is the mean
 over records. An interval is the percentile interval of the resampled means (Efron & Tibshirani 1993, ch. 13; for
 clusters Field & Welsh 2007, J. R. Stat. Soc. B 69(3)). It covers the choice of test patients, not the training seed,
-and is too narrow below about 20 patients.
+and is too narrow for a few tens of patients or fewer.
 
 Values are (record,), or (record, metric) to resample several metrics together. A non-finite value is left out of its
 metric and counted by `PairedDifference.n_nonfinite` and `ecgbench.metrics.summary`. All numbers are functions of the
@@ -58,7 +58,7 @@ def paired_difference(
     """The mean of a - b over the same records, its cluster-bootstrap interval and a two-sided p-value.
 
     The p-value is that of a sign-flip permutation test: if the two systems were exchangeable, swapping them for all
-    records of a patient would leave the distribution of the mean difference as it is (Good 2005, ch. 3). It is
+    records of a patient would leave the distribution of the mean difference as it is (Good 2005). It is
     (1 + flips at least as extreme) / (1 + n_resamples), so never zero; NaN below two clusters.
 
     a, b: (record,) or (record, metric), row by row of the same record; clusters: (record,).

@@ -116,7 +116,7 @@ SUPERRES: tuple[MetricSpec, ...] = (
         decimals=2,
         family="standard",
         formula="100 √(Σ e² / Σ y²)",
-        reference="Zigel et al. 2000, eq. 1, without mean removal",
+        reference="Zigel et al. 2000, without mean removal",
     ),
     MetricSpec(
         name="mse_low_band",

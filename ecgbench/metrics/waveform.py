@@ -12,7 +12,7 @@ prediction has no cosine (NaN), a zero truth has SNR -inf, infinite PRD and no S
 prediction makes every number of its record NaN and of no other.
 
 References
-    PRD: Zigel et al. 2000, IEEE Trans. Biomed. Eng. 47(11), eq. 1 (the form without mean removal).
+    PRD: Zigel et al. 2000, IEEE Trans. Biomed. Eng. 47(11) (the form without mean removal).
     SSIM: Wang et al. 2004, IEEE Trans. Image Process. 13(4), eq. 13, with a uniform window.
 """
 

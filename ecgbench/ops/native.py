@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 FOLDER = Path(__file__).parent / "_native"
-BUILD_COMMAND = "python ecgbench/ops/csrc/build.py"
+BUILD_COMMAND = f"python {Path(__file__).parent / 'csrc' / 'build.py'}"
 SUFFIX = {torch.float32: "float", torch.float64: "double"}
 # a CPU capability as torch reports it -> the build that runs on it
 _X86_BUILDS = {"AVX512": "avx512", "AVX2": "avx2"}

@@ -9,7 +9,7 @@ from ecgbench.ops import native
 from ecgbench.ops.checks import nan_message
 from ecgbench.ops.scan_op import register_scan
 
-CHUNK = 64  # as in csrc/view.h
+CHUNK = 128  # as in csrc/view.h
 # A task is one batch entry and one block of channels. Blocks depend on the shape alone, never on the number of
 # threads, and more of them would cost memory: each sums its own gradients of B and C.
 _MAX_BLOCKS = 8

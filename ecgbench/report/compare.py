@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 from matplotlib.figure import Figure
-from rich.console import Group
+from rich.table import Table as RichTable
 
 from ecgbench.metrics.bootstrap import PairedDifference
 from ecgbench.metrics.collection import MetricSpec
@@ -28,7 +28,7 @@ from ecgbench.report.table import (
     heading,
     p_cell,
     score_cell,
-    stack,
+    to_rich,
 )
 
 BEST_NOTE = (
@@ -57,11 +57,11 @@ def compare(run_dirs: Iterable[Path], out_dir: Path, failures: Sequence[dict] = 
     return path
 
 
-def terminal_comparison(run_dirs: Iterable[Path], failures: Sequence[dict] = ()) -> Group:
-    """The ranking of each group of comparable runs, and the failed jobs, for the terminal."""
+def terminal_comparison(run_dirs: Iterable[Path], failures: Sequence[dict] = ()) -> list[RichTable]:
+    """The ranking of each group of comparable runs, then the jobs without a result if any, for the terminal."""
     groups, failed = gather(run_dirs, failures)
     tables = [replace(table, title=_group_title(group)) for group in groups for table in _ranking_tables(group)]
-    return stack(tables, [f"failed: {failure['label']}: {failure['error']}" for failure in failed])
+    return [to_rich(table) for table in (*tables, *([_failure_table(failed)] if failed else []))]
 
 
 def _group_title(group: RunGroup) -> str:
@@ -121,7 +121,7 @@ def _standing_rows(
 
 
 def _score_cells(tidy: pd.DataFrame, condition: str, specs: Sequence[MetricSpec]) -> list[Cell]:
-    scores = {score["metric"]: score for score in tidy[tidy["condition"] == condition].to_dict("records")}
+    scores = {score["metric"]: score for score in tidy.loc[tidy["condition"] == condition].to_dict("records")}
     return [score_cell(scores.get(spec.name), spec) for spec in specs]
 
 
@@ -168,7 +168,7 @@ def _ranking_tables(group: RunGroup) -> list[Table]:
 
 def _difference_cells(difference: PairedDifference, spec: MetricSpec) -> tuple[Cell, Cell]:
     paired = {"mean": difference.mean, "ci_low": difference.low, "ci_high": difference.high}
-    return difference_cell(paired, spec), p_cell(difference.p_value)
+    return difference_cell(paired, spec), p_cell(float(difference.p_value))
 
 
 def _condition_table(group: RunGroup) -> Table:

@@ -295,7 +295,7 @@ def ecg_figure(
     """
     signals_mv = [trace.signal_mv for trace in traces]
     if zoom is None:
-        zoom = _zoom_to_fill(*signals_mv[0].shape, fs_hz, layout)
+        zoom = _zoom_to_fill(signals_mv[0].shape, fs_hz, layout)
     sheet = plan_sheet(signals_mv, fs_hz, layout, residual_mm_per_mv, zoom, calibrate)
     figure, ax = blank_sheet(sheet)
     _draw_furniture(ax, sheet, leads)
@@ -310,8 +310,8 @@ def ecg_figure(
     return figure
 
 
-def _zoom_to_fill(n_leads: int, n_samples: int, fs_hz: float, layout: Layout) -> float:
-    rows = lay_out(n_leads, n_samples / fs_hz, layout)
+def _zoom_to_fill(shape: tuple[int, ...], fs_hz: float, layout: Layout) -> float:
+    rows = lay_out(shape[0], shape[1] / fs_hz, layout)
     widest_s = max(sum(span.stop_s - span.start_s for span in row) for row in rows)
     return float(max(1, min(4, SHEET_S // (widest_s + MARGIN_MM / MM_PER_S))))
 

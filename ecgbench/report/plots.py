@@ -45,17 +45,17 @@ def noise_curves(scores: pd.DataFrame, conditions: Sequence[dict], spec: MetricS
 
     `scores` are tidy rows (system, condition, metric, mean, ci_low, ci_high); the clean level is a dashed line.
     """
-    noisy = pd.DataFrame([c for c in conditions if c["kind"] is not None], columns=["name", "kind", "snr_db"])
+    noisy = pd.DataFrame([c for c in conditions if c["kind"] is not None])
     if noisy.empty:
         return None
-    rows = scores[scores["metric"] == spec.name]
+    rows = scores.loc[scores["metric"] == spec.name]
     clean = [c["name"] for c in conditions if c["kind"] is None]
     kinds = list(dict.fromkeys(noisy["kind"]))
     figure, axes = chart(len(kinds), width_in=max(4.5, 3.2 * len(kinds)), height_in=3.6, sharey=True)
     for ax, kind in zip(axes, kinds, strict=True):
         for index, (_, system) in enumerate(rows.groupby("system", sort=False)):
-            curve = noisy[noisy["kind"] == kind].merge(system, left_on="name", right_on="condition")
-            _curve(ax, curve.sort_values("snr_db"), system[system["condition"].isin(clean)], spec, index)
+            curve = noisy.loc[noisy["kind"] == kind].merge(system, left_on="name", right_on="condition")
+            _curve(ax, curve.sort_values("snr_db"), system.loc[system["condition"].isin(clean)], spec, index)
         ax.set_title(NOISE_NAMES.get(kind, kind), fontsize=9)
         ax.set_xlabel("input SNR (dB)", fontsize=9)
     axes[0].set_ylabel(f"output {axis_label(spec)}", fontsize=9)
@@ -78,18 +78,26 @@ def _curve(ax: Axes, curve: pd.DataFrame, clean: pd.DataFrame, spec: MetricSpec,
     ax.set_xticks(x)
 
 
-def interval_chart(scores: pd.DataFrame, specs: Sequence[MetricSpec]) -> Figure:
-    """Mean and 95 % interval of each system, one row per metric, on one logarithmic axis of their common unit."""
+def interval_chart(scores: pd.DataFrame, specs: Sequence[MetricSpec]) -> Figure | None:
+    """Mean and 95 % interval of each system, one row per metric, on one logarithmic axis of their common unit.
+
+    Means that are missing or not positive are left out; None where none is left.
+    """
+    scores = scores.loc[scores["metric"].isin([spec.name for spec in specs]) & (scores["mean"].astype(float) > 0)]
+    if scores.empty:
+        return None
     n_systems = scores["system"].nunique()
     pitch = n_systems + 0.8
     figure, (ax,) = chart(height_in=0.9 + 0.24 * pitch * len(specs))
     for row, spec in enumerate(specs):
-        found = scores[scores["metric"] == spec.name]
-        for index, score in enumerate(found.itertuples()):
+        found = scores.loc[scores["metric"] == spec.name].to_dict("records")
+        for index, score in enumerate(found):
             y, color = -pitch * row - index, PALETTE[index % len(PALETTE)]
-            ax.plot(np.array([score.ci_low, score.ci_high]) * spec.scale, [y, y], color=color, lw=4, alpha=0.35)
-            label = score.system if row == 0 else None
-            ax.plot(score.mean * spec.scale, y, MARKERS[index % len(MARKERS)], color=color, ms=6, ls="", label=label)
+            ax.plot(
+                np.array([score["ci_low"], score["ci_high"]], float) * spec.scale, [y, y], color=color, lw=4, alpha=0.35
+            )
+            label = score["system"] if row == 0 else None
+            ax.plot(score["mean"] * spec.scale, y, MARKERS[index % len(MARKERS)], color=color, ms=6, ls="", label=label)
     middles = [-pitch * row - (n_systems - 1) / 2 for row in range(len(specs))]
     ax.set_yticks(middles, [spec.label for spec in specs], fontsize=9)
     ax.set(xscale="log", ylim=(-pitch * len(specs) + 0.2, 0.8))
@@ -130,12 +138,12 @@ def score_distribution(scores: pd.DataFrame, systems: Sequence[str], spec: Metri
 
 def _histograms(ax: Axes, wide: pd.DataFrame, spec: MetricSpec) -> None:
     values = wide.to_numpy()
-    edges = np.histogram_bin_edges(values[np.isfinite(values)], bins=min(40, max(8, len(wide) // 4)))
+    edges = np.histogram_bin_edges(values[np.isfinite(values)], bins=min(40, max(8, len(wide) // 4))).tolist()
     for index, name in enumerate(wide):
         column, color = wide[name].dropna(), PALETTE[index % len(PALETTE)]
         ax.hist(column, bins=edges, color=color, alpha=0.35, histtype="stepfilled")
         ax.hist(column, bins=edges, color=color, histtype="step", lw=1.3, label=name)
-        ax.axvline(column.median(), color=color, ls="--", lw=1.1)
+        ax.axvline(float(column.median()), color=color, ls="--", lw=1.1)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel(axis_label(spec), fontsize=9)
     ax.set_ylabel("records (dashed: median)", fontsize=9)
@@ -144,25 +152,31 @@ def _histograms(ax: Axes, wide: pd.DataFrame, spec: MetricSpec) -> None:
 
 def _paired_scatter(ax: Axes, pairs: pd.DataFrame, spec: MetricSpec) -> None:
     model, baseline = pairs.columns
-    better = (pairs[model] > pairs[baseline]) == spec.higher_is_better
+    better = (pairs[model].to_numpy() > pairs[baseline].to_numpy()) == spec.higher_is_better
     ax.scatter(pairs[baseline], pairs[model], s=18, color=PALETTE[0], alpha=0.7, lw=0)
     ends = [pairs.to_numpy().min(), pairs.to_numpy().max()]
     ax.plot(ends, ends, color="#555555", lw=1, ls=":")
     ax.set_xlabel(f"{baseline}, {axis_label(spec)}", fontsize=9)
     ax.set_ylabel(f"{model}, {axis_label(spec)}", fontsize=9)
-    ax.set_title(f"{model} better in {int(better.sum())} of {len(pairs)} records", fontsize=9)
+    ax.set_title(f"{model} better in {np.count_nonzero(better)} of {len(pairs)} records", fontsize=9)
 
 
 def error_spectrum(
     truth_mv: np.ndarray, others_mv: dict[str, np.ndarray], fs_hz: float, low_nyquist_hz: float | None = None
 ) -> Figure:
-    """Power spectrum of the truth and of each system's error, averaged over records and leads, (record, lead, time)."""
+    """Power spectrum of the truth and of each system's error, averaged over records and leads, (record, lead, time).
+
+    Leads with a missing sample are left out.
+    """
     figure, (ax,) = chart(width_in=7.6)
     n = min(truth_mv.shape[-1], round(2 * fs_hz))
     signals = {"truth": truth_mv} | {f"error of {name}": y - truth_mv for name, y in others_mv.items()}
     for (name, signal), color in zip(signals.items(), ("#000000", *PALETTE), strict=False):
-        frequency_hz, power = welch(np.nan_to_num(signal), fs_hz, nperseg=n, axis=-1)
-        mean_power = power.reshape(-1, power.shape[-1]).mean(0)
+        complete = signal[np.isfinite(signal).all(-1)]
+        if not len(complete):
+            continue
+        frequency_hz, power = welch(complete, fs_hz, nperseg=n, axis=-1)
+        mean_power = power.mean(0)
         ax.semilogy(frequency_hz[1:], np.maximum(mean_power[1:], 1e-12), color=color, lw=1.4, label=name)
     if low_nyquist_hz is not None:
         ax.axvline(low_nyquist_hz, color="#777777", ls=":", lw=1.2)
@@ -175,20 +189,26 @@ def error_spectrum(
 
 
 def training_curves(curves: pd.DataFrame, best_epoch: int | None = None) -> Figure | None:
-    """Training and validation loss, and the learning rate where logged, by epoch; None without a loss column.
+    """Training and validation loss, and the learning rate where logged, by epoch; None without a finite loss.
 
-    `curves` is the sparse table of Lightning's CSVLogger: one row per logging event, empty where not logged.
+    `curves` is the sparse table of Lightning's CSVLogger: one row per logging event, empty where not logged; its epochs
+    count from 0, and `best_epoch` from 1.
     """
     losses = [c for c in ("train/loss", "train/loss_epoch", "val/loss") if c in curves]
     rates = [c for c in curves if c == "lr" or c.startswith("lr-")][:1]
     if not losses or "epoch" not in curves:
         return None
-    by_epoch = curves.dropna(subset="epoch").groupby("epoch")[losses + rates].mean()
+    # Learning rates are logged without their epoch, before the losses of the same epoch; epochs are shown from 1.
+    epochs = curves["epoch"].bfill().ffill() + 1
+    finite = curves[losses + rates].replace([np.inf, -np.inf], np.nan)
+    by_epoch = pd.DataFrame(finite.groupby(epochs).mean())
+    if by_epoch.loc[:, losses].isna().all(axis=None):
+        return None
     figure, axes = chart(1 + len(rates), width_in=7.6 if rates else 5.0, height_in=3.0)
     for name, color in zip(losses, PALETTE, strict=False):
-        column = by_epoch[name].dropna()
+        column = by_epoch.loc[:, name].dropna()
         axes[0].plot(column.index, column, color=color, lw=1.5, marker="." if len(column) < 40 else "", label=name)
-    if (by_epoch[losses].stack() > 0).all():
+    if (by_epoch.loc[:, losses].stack() > 0).all():
         axes[0].set_yscale("log")
         _plain_ticks(axes[0].yaxis)
     if best_epoch is not None:

@@ -56,11 +56,13 @@ def read_examples(arrays: dict[str, np.ndarray], model: str) -> list[Example]:
     return examples
 
 
-def common_gain(examples: list[Example]) -> float:
-    """One residual scale for all examples, so that their strips can be compared by eye; in mm/mV."""
-    truths = [example.traces[0].signal_mv for example in examples]
-    errors = [t.signal_mv - y for e, y in zip(examples, truths, strict=True) for t in e.traces[1:]]
-    return residual_gain(errors)
+def common_gains(examples: list[Example]) -> dict[str, float]:
+    """One residual scale per condition, in mm/mV, so that its records' strips can be compared by eye."""
+    errors_mv: dict[str, list[np.ndarray]] = {}
+    for example in examples:
+        truth, *others = example.traces
+        errors_mv.setdefault(example.condition, []).extend(t.signal_mv - truth.signal_mv for t in others)
+    return {condition: residual_gain(errors) for condition, errors in errors_mv.items()}
 
 
 def paper_figure(example: Example, residual_mm_per_mv: float) -> Figure:
@@ -83,7 +85,7 @@ def close_up_figure(example: Example) -> Figure:
         cut,
         example.fs_hz,
         [f"{example.leads[lead]}, {start / example.fs_hz:.1f} s"],
-        title=example.role.capitalize(),
+        title=f"{example.role.capitalize()}, {example.condition}",
         zoom=CLOSE_UP_ZOOM,
         calibrate=False,
         points=(example.input_mv[lead : lead + 1, low], example.fs_hz / example.upscale),

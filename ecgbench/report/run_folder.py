@@ -120,13 +120,13 @@ def find_score(result: dict, system: str, condition: str, metric: str) -> dict |
     return _find(result["scores"], system=system, condition=condition, metric=metric)
 
 
-def find_paired(result: dict, system: str, condition: str, metric: str) -> dict | None:
-    """The paired difference of a system to the baseline, under one condition."""
-    return _find(result["paired"], system=system, condition=condition, metric=metric)
+def find_paired(result: dict, pair: tuple[str, str], condition: str, metric: str) -> dict | None:
+    """The paired difference of a (system, baseline) pair under one condition."""
+    return _find(result["paired"], system=pair[0], baseline=pair[1], condition=condition, metric=metric)
 
 
 def paired_systems(result: dict) -> list[tuple[str, str]]:
-    """The (system, baseline) pairs that the run compares, the first of them the model's."""
+    """The (system, baseline) pairs that the run compares, in their stored order."""
     return list(dict.fromkeys((row["system"], row["baseline"]) for row in result["paired"]))
 
 

@@ -12,7 +12,7 @@ from ecgbench.report.html import Picture, render
 from ecgbench.report.plots import interval_chart, noise_curves, score_distribution, training_curves
 from ecgbench.report.reconstructions import (
     close_up_figure,
-    common_gain,
+    common_gains,
     paper_figure,
     read_examples,
     spectrum_figure,
@@ -28,6 +28,8 @@ from ecgbench.report.score_tables import (
     verdict,
 )
 from ecgbench.report.table import to_rich, without
+
+Pictures = dict[str, Picture | list[Picture] | None]
 
 
 def write_report(run_dir: Path) -> Path:
@@ -60,7 +62,7 @@ def page_content(run: RunFolder) -> dict[str, object]:
         "conditions": condition_tables(result),
         "skipped": skipped_table(result["skipped"]) if result["skipped"] else None,
         "provenance": _provenance(run),
-        "packages": run.env.get("packages", {}),
+        "packages": {name: version or "not installed" for name, version in run.env.get("packages", {}).items()},
         "config_text": run.config_text,
         "rerun": f"python -m ecgbench.reproduce {run.path}",
         **run_pictures(run),
@@ -89,7 +91,8 @@ def _facts(run: RunFolder) -> list[tuple[str, str]]:
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
+    ordered = [(split, counts.get(split, 0)) for split in ("train", "val", "test", "skipped")]
+    return ", ".join(f"{count:,} {split}" for split, count in ordered if count)
 
 
 def _provenance(run: RunFolder) -> list[tuple[str, str]]:
@@ -133,38 +136,46 @@ def _seconds_text(seconds: float | None) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
-def run_pictures(run: RunFolder) -> dict[str, Picture | list[Picture] | None]:
+def run_pictures(run: RunFolder) -> Pictures:
+    """Every picture of a run's page by its name in the template; None for what the run has no data of."""
     result, spec = run.result, run.headline
-    tidy = pd.DataFrame(result["scores"])
+    order = {name: place for place, name in enumerate(system_names(result))}
+    tidy = pd.DataFrame(result["scores"]).sort_values("system", key=lambda names: names.map(order), kind="stable")
     condition = reference_condition(result)
-    clean = run.scores[run.scores["condition"] == condition]
+    clean = run.scores.loc[run.scores["condition"] == condition]
     bands = [s for s in family_specs(result["task"], "standard") if s.name.endswith("_band")]
     systems = [*system_names(result, "model"), *system_names(result, "baseline")]
     fit = result["fit"] or {}
-    in_bands = tidy[tidy["condition"] == condition]
+    in_bands = tidy.loc[tidy["condition"] == condition]
     return {
-        "curves_picture": _picture(noise_curves(tidy, result["conditions"], spec), f"{spec.label} against noise", True),
-        "bands_picture": _picture(interval_chart(in_bands, bands) if bands else None, "Error by frequency band"),
-        "distribution_picture": _picture(score_distribution(clean, systems, spec), f"{spec.label} of every record"),
-        "training_picture": _picture(
+        "curves_picture": _picture_if(
+            noise_curves(tidy, result["conditions"], spec), f"{spec.label} against noise", True
+        ),
+        "bands_picture": _picture_if(interval_chart(in_bands, bands), "Error by frequency band"),
+        "distribution_picture": _picture_if(score_distribution(clean, systems, spec), f"{spec.label} of every record"),
+        "training_picture": _picture_if(
             None if run.curves is None else training_curves(run.curves, fit.get("best_epoch")), "Training curves"
         ),
         **_example_pictures(run),
     }
 
 
-def _example_pictures(run: RunFolder) -> dict[str, Picture | list[Picture] | None]:
+def _example_pictures(run: RunFolder) -> Pictures:
     model = system_names(run.result, "model")[0]
     examples = read_examples(run.examples, model) if run.examples is not None else []
     if not examples:
         return {"papers": [], "close_ups": [], "spectrum_picture": None}
-    gain = common_gain(examples)
+    gains = common_gains(examples)
     return {
-        "papers": [_picture(paper_figure(e, gain), e.title, wide=True) for e in examples],
+        "papers": [_picture(paper_figure(e, gains[e.condition]), e.title, wide=True) for e in examples],
         "close_ups": [_picture(close_up_figure(e), f"Close-up of {e.title}") for e in examples],
         "spectrum_picture": _picture(spectrum_figure(examples), "Spectrum of the error"),
     }
 
 
-def _picture(figure: Figure | None, alt: str, wide: bool = False) -> Picture | None:
-    return None if figure is None else Picture(png_bytes(figure), alt, wide=wide)
+def _picture(figure: Figure, alt: str, wide: bool = False) -> Picture:
+    return Picture(png_bytes(figure), alt, wide=wide)
+
+
+def _picture_if(figure: Figure | None, alt: str, wide: bool = False) -> Picture | None:
+    return None if figure is None else _picture(figure, alt, wide)

@@ -96,9 +96,9 @@ def _columns(result: dict) -> list[Column]:
 
 def _cells(result: dict, condition: str, spec: MetricSpec) -> list[Cell]:
     cells = [score_cell(find_score(result, name, condition, spec.name), spec) for name in system_names(result)]
-    for system, _ in paired_systems(result):
-        paired = find_paired(result, system, condition, spec.name)
-        cells += [difference_cell(paired, spec), p_cell(paired and paired["p_value"])]
+    for pair in paired_systems(result):
+        paired = find_paired(result, pair, condition, spec.name)
+        cells += [difference_cell(paired, spec), p_cell(None if paired is None else paired["p_value"])]
     return cells
 
 
@@ -112,15 +112,15 @@ def verdict(result: dict) -> str:
     interval = format_interval(score["ci_low"], score["ci_high"], spec)
     amount = f"{format_number(score['mean'], spec)} {spec.unit}".strip()
     head = f"{model} reconstructs {score['n_records']} {condition} test records at {amount} {spec.label} {interval}"
-    pair = next(((s, b) for s, b in paired_systems(result) if s == model), None)
-    paired = find_paired(result, model, condition, spec.name)
-    if pair is None or paired is None or not is_number(paired["mean"]):
+    pair = next((pair for pair in paired_systems(result) if pair[0] == model), None)
+    paired = find_paired(result, pair, condition, spec.name) if pair else None
+    if paired is None or not is_number(paired["mean"]):
         return f"{head.strip()}."
-    return f"{head.strip()}, {_standing(paired, spec, pair[1])}."
+    return f"{head.strip()}, {_standing(paired, spec)}."
 
 
-def _standing(paired: dict, spec: MetricSpec, baseline: str) -> str:
-    difference = paired["mean"]
+def _standing(paired: dict, spec: MetricSpec) -> str:
+    difference, baseline = paired["mean"], paired["baseline"]
     side = "above" if difference >= 0 else "below"
     amount = f"{format_number(abs(difference), spec)} {spec.unit}".strip()
     interval = format_interval(paired["ci_low"], paired["ci_high"], spec)
@@ -139,7 +139,7 @@ def noise_verdict(result: dict) -> str:
     if not pairs:
         return f"{len(noisy)} noise conditions were tested, without a baseline to compare with."
     system, baseline = pairs[0]
-    found = [find_paired(result, system, c["name"], spec.name) for c in noisy]
+    found = [find_paired(result, pairs[0], c["name"], spec.name) for c in noisy]
     readings = [verdict_of(p, spec) for p in found if p is not None]
     counts = ", ".join(f"{word} in {readings.count(word)}" for word in ("better", "level", "worse"))
     return (

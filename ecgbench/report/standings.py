@@ -119,11 +119,11 @@ def model_scores(run: RunFolder) -> pd.DataFrame:
 
 def _tidy(run: RunFolder, system: str) -> pd.DataFrame:
     tidy = pd.DataFrame(run.result["scores"])
-    return tidy[tidy["system"] == system]
+    return tidy.loc[tidy["system"] == system]
 
 
 def _records(run: RunFolder, system: str) -> pd.DataFrame:
-    return run.scores[run.scores["system"] == system]
+    return run.scores.loc[run.scores["system"] == system]
 
 
 def _model_standing(label: str, runs: Sequence[RunFolder]) -> Standing:
@@ -144,7 +144,8 @@ def _mean_over_seeds(frames: Sequence[pd.DataFrame], label: str) -> pd.DataFrame
     """Each record's scores averaged over seeds, for the records that every seed has."""
     pooled = pd.concat(frames).assign(system=label)
     groups = pooled.groupby(["system", "condition", "record_id", "patient_id"], sort=False)
-    return groups.mean(numeric_only=True)[groups.size() == len(frames)].reset_index()
+    means = pd.DataFrame(groups.mean(numeric_only=True))
+    return means.loc[groups.size() == len(frames)].reset_index()
 
 
 def rank(group: RunGroup, spec: MetricSpec) -> Ranking | None:
@@ -152,20 +153,25 @@ def rank(group: RunGroup, spec: MetricSpec) -> Ranking | None:
     values, patients = _common_values(group, spec)
     if values.empty:
         return None
-    order = values.mean().sort_values(ascending=not spec.higher_is_better, kind="stable").index
+    overall = {label: float(values[label].mean()) for label in values}
+    order = sorted(overall, key=overall.__getitem__, reverse=spec.higher_is_better)
     best = values[order[0]].to_numpy()
     to_best = [None, *(paired_difference(values[label].to_numpy(), best, patients) for label in order[1:])]
-    clear = len(to_best) > 1 and bool(to_best[1].low > 0 or to_best[1].high < 0)
+    clear = len(to_best) > 1 and _excludes_zero(to_best[1])
     by_label = {standing.label: standing for standing in group.standings}
-    means = [float(values[label].mean()) for label in order]
+    means = [overall[label] for label in order]
     return Ranking([by_label[label] for label in order], means, to_best, len(values), clear)
+
+
+def _excludes_zero(difference: PairedDifference | None) -> bool:
+    return difference is not None and bool(difference.low > 0 or difference.high < 0)
 
 
 def _common_values(group: RunGroup, spec: MetricSpec) -> tuple[pd.DataFrame, np.ndarray]:
     """One column of scores per label over the common records, and the patient of each record."""
-    frames = [s.records[s.records["condition"] == group.condition].set_index("record_id") for s in group.standings]
+    frames = [s.records.loc[s.records["condition"] == group.condition].set_index("record_id") for s in group.standings]
     columns = {s.label: frame[spec.name].astype(float) for s, frame in zip(group.standings, frames, strict=True)}
     common = reduce(lambda a, b: a.intersection(b, sort=False), (frame.index for frame in frames))
     values = pd.DataFrame({label: column.loc[common] for label, column in columns.items()})
-    values = values[np.isfinite(values.to_numpy()).all(1)]
+    values = values.loc[np.isfinite(values.to_numpy()).all(1)]
     return values, frames[0].loc[values.index, "patient_id"].to_numpy()

@@ -1,12 +1,10 @@
 """One table model and its three renderings: Markdown, terminal and (by the templates) HTML."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -177,8 +175,3 @@ def _rich_cell(cell: Cell) -> Text:
     # Without the blank inside the interval, a line that is too long breaks before it and not in it.
     interval = cell.interval.replace(", ", ",")
     return Text(f"{cell.text} {interval}".rstrip(), style="bold" if cell.strong else "")
-
-
-def stack(tables: Sequence[Table], lines: Sequence[str] = ()) -> Group:
-    """Several tables and lines of text, one under the other."""
-    return Group(*(to_rich(table) for table in tables), *(Text(line) for line in lines))

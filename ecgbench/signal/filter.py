@@ -41,4 +41,5 @@ def bandpass_filtfilt(signal_mv: np.ndarray, fs_hz: float, low_hz: float, high_h
 @lru_cache(maxsize=8)
 def _design(low_hz: float, high_hz: float, fs_hz: float, order: int) -> tuple[np.ndarray, np.ndarray]:
     """Transfer function (b, a), the published form; designing it takes a quarter of a ten-second record's filtering."""
-    return butter(order, [low_hz, high_hz], btype="bandpass", fs=fs_hz)
+    edges_hz = [low_hz, high_hz]
+    return butter(order, edges_hz, btype="bandpass", fs=fs_hz)  # pyright: ignore[reportReturnType]  # its stub is a union

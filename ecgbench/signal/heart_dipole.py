@@ -1,10 +1,10 @@
 """A heart dipole made of Gaussian waves, and the twelve leads that see it.
 
 Each beat is a sum of waves, each wave a fixed direction in the chest times a Gaussian in time with its own width
-before and after the peak (McSharry et al. 2003; Sameni et al. 2007, eq. 7, for the three-dimensional dipole). The
-directions below are in Frank's axes: x to the left, y to the feet, z to the back. A fixed matrix takes them to
-leads I, II and V1-V6 (Dower, Machado and Osborne 1980; its inverse is Edenbrandt and Pahlm 1988), and
-Einthoven's and Goldberger's identities give the other four.
+before and after the peak (McSharry et al. 2003; Sameni et al. 2007 for the three-dimensional dipole). The directions
+below are in Frank's axes: x to the left, y to the feet, z to the back. A fixed matrix takes them to leads I, II and
+V1-V6 (Dower, Machado and Osborne 1980; its inverse is Edenbrandt and Pahlm 1988), and Einthoven's and Goldberger's
+identities give the other four.
 """
 
 from collections.abc import Mapping

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from ecgbench.config import ConfigError
 
+
 class WorkerError(RuntimeError):
     """A process of the run failed; the message names its rank and its log."""
 

@@ -17,9 +17,7 @@ from ecgbench.config import locate
 class CosineWarmup(LambdaLR):
     """Linear rise over the first part of all steps, then half a cosine down to a part of the peak rate."""
 
-    def __init__(
-        self, optimizer: Optimizer, total_steps: int, warmup_fraction: float, final_fraction: float
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup_fraction: float, final_fraction: float) -> None:
         warmup = max(1, round(warmup_fraction * total_steps))
 
         def factor(step: int) -> float:

@@ -52,8 +52,16 @@ def make_examples(model: str, baseline: str, leads: tuple[str, ...] = LEADS, n_s
     """Best, median and worst of a sum of sines; the model's error is half the baseline's."""
     fs_hz, upscale, k = 500.0, 10, 3
     time_s = np.arange(n_samples) / fs_hz
-    truth = np.stack([np.sin(2 * np.pi * (1 + i % 3) * time_s) * np.exp(-(((time_s % 1) - 0.5) ** 2) / 0.01)
-                      for i in range(k * len(leads))]).reshape(k, len(leads), n_samples).astype(np.float32)
+    truth = (
+        np.stack(
+            [
+                np.sin(2 * np.pi * (1 + i % 3) * time_s) * np.exp(-(((time_s % 1) - 0.5) ** 2) / 0.01)
+                for i in range(k * len(leads))
+            ]
+        )
+        .reshape(k, len(leads), n_samples)
+        .astype(np.float32)
+    )
     error = 0.1 * np.sin(2 * np.pi * 40 * time_s).astype(np.float32)
     return {
         "record_id": np.array(["00001", "00002", "00003"]), "role": np.array(["best", "median", "worst"]),

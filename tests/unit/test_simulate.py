@@ -6,6 +6,7 @@ import pytest
 from ecgbench.signal import heart_dipole as dipole
 from ecgbench.signal import simulate
 from ecgbench.signal.draws import CUT, Draws
+from ecgbench.signal.patients import DIAGNOSES
 from ecgbench.signal.rhythm import Breath, fibrillating_onsets, sinus_onsets, with_premature
 
 FS_HZ, DURATION_S = 500.0, 10.0
@@ -158,7 +159,7 @@ class TestDiagnoses:
         noise_uv = 1e3 * (simulate.render(plan, FS_HZ, 5000, 5.0, 3) - clean)
         np.testing.assert_allclose(noise_uv[:, [0, 1, 6, 11]].std(axis=-1), 5.0, rtol=0.05)
 
-    @pytest.mark.parametrize("label", simulate.DIAGNOSES)
+    @pytest.mark.parametrize("label", DIAGNOSES)
     def test_amplitudes_are_physiological(self, label):
         """The tallest lead's peak is between 0.6 and 5 mV, and an R wave in some limb lead above 0.3 mV."""
         _, signal_mv = rendered(label)
@@ -253,6 +254,16 @@ class TestDiagnoses:
         assert (times.qrs_offset - times.qrs_onset)[foreign].min() >= 0.12
         assert np.isnan(times.p_onset[foreign]).all()
         assert not np.isnan(times.p_onset[~foreign]).any()
+
+    def test_peaks_of_t_are_where_the_truth_says(self):
+        """The largest deflection of the T interval, in a lead where T is tall, for sinus and ventricular beats."""
+        plan, signal_mv = rendered("PVC")
+        times = simulate.fiducials(plan)
+        inside = (times.qrs_onset > 0) & (times.t_offset < DURATION_S)
+        for record, beat in np.argwhere(inside):
+            first, last = (round(t[record, beat] * FS_HZ) for t in (times.t_onset, times.t_offset))
+            strength = np.abs(signal_mv[record, :, first:last]).sum(axis=0)
+            assert abs((first + strength.argmax()) / FS_HZ - times.t_peak[record, beat]) < 0.012
 
     def test_every_wave_stays_within_its_interval(self):
         """At the limits of each interval the wave has fallen to a few percent: the part's sum is small there."""

@@ -40,7 +40,7 @@ def main() -> None:
         for ctype, degree in degrees.items():
             coefficients = reversed(interpolate(function, low, high, degree))
             digits = ", ".join(mp.nstr(c, 10 if ctype == "float" else 18) for c in coefficients)
-            print(f"{name} {ctype}: {{{digits}}}")  # noqa: T201 a script that is run by hand
+            print(f"{name} {ctype}: {{{digits}}}")
 
 
 if __name__ == "__main__":

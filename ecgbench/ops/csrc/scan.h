@@ -45,8 +45,7 @@ template <class T> class ScanTask {
  private:
   typedef Vec<T> V;
   static constexpr int lanes = Simd<T>::lanes;
-  static constexpr int group = 2;  // states at a time in the backward pass
-  static constexpr int forward_group = 4;
+  static constexpr int group = 4;  // states at a time
 
   struct Lanes {
     V v;
@@ -124,7 +123,7 @@ template <class T> class ScanTask {
       prepare();
       for (int64_t t = 0; t < place.steps; t++) output[t] = skip * u[t];
       int64_t n = 0;
-      for (; n + forward_group <= a.state; n += forward_group) run_states<forward_group>(n);
+      for (; n + group <= a.state; n += group) run_states<group>(n);
       for (; n < a.state; n++) run_states<1>(n);
       if (a.z) {
         load_tile(gate, a.z, place);

@@ -13,7 +13,7 @@ struct View {
   explicit operator bool() const { return data != nullptr; }
 };
 
-constexpr int CHUNK = 64;  // steps between two stored states, and the length of a tile
+constexpr int CHUNK = 128;  // steps between two stored states, and the length of a tile
 
 template <class T> struct Tile {
   Vec<T> at[CHUNK];  // one vector of channels per step

@@ -1,0 +1,130 @@
+"""Samples as the model meets them: cropping, masks, decimation, and independence from batches and processes."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from ecgbench.config import compose
+from ecgbench.data.datamodule import EcgDataModule
+from ecgbench.data.dataset import SampleKey
+from ecgbench.data.examples import SuperresExamples
+from ecgbench.data.sampler import FixedBatches, GlobalBatches
+from ecgbench.experiment import build_data, open_data
+from ecgbench.tasks.superres import Superres, squared_error
+
+Overrides = Callable[..., list[str]]
+
+
+def data_of(overrides: list[str]) -> EcgDataModule:
+    """The data module of a composed configuration."""
+    config = compose(overrides)
+    return build_data(config, open_data(config))
+
+
+def test_a_sample_does_not_depend_on_its_batch(tiny: Overrides) -> None:
+    """A key gives the same crop and the same noise alone, in any batch and in any order."""
+    train = data_of(tiny()).dataset("train")
+    keys = [SampleKey(row, epoch=3, condition=0) for row in (0, 1, 2, 3, 4)]
+    together, backwards = train[keys], train[keys[::-1]]
+    for i, key in enumerate(keys):
+        alone = train[[key]]
+        assert torch.equal(together.x[i], alone.x[0])
+        assert torch.equal(together.y[i], backwards.y[len(keys) - 1 - i])
+
+
+def test_a_sample_does_not_depend_on_the_worker(tiny: Overrides) -> None:
+    """Two loader processes yield what the main process yields."""
+    data = data_of(tiny())
+    batches = GlobalBatches(data.rows("train"), 4, seed=0)
+    serial, parallel = (list(DataLoader(data.dataset("train"), None, sampler=batches, num_workers=n)) for n in (0, 2))
+    assert all(torch.equal(a.x, b.x) and torch.equal(a.y, b.y) for a, b in zip(serial, parallel, strict=True))
+
+
+def test_epochs_bring_other_crops_and_other_noise(tiny: Overrides) -> None:
+    """The same record looks different in the next epoch, validation does not."""
+    data = data_of(tiny("noise.clean_fraction=0"))
+    train = data.dataset("train")
+    first, second = (train[[SampleKey(0, epoch, 0)]] for epoch in (0, 1))
+    assert not torch.equal(first.y, second.y)
+    val = data.dataset("val")
+    row = int(data.rows("val")[0])
+    assert torch.equal(val[[SampleKey(row, 0, 0)]].x, val[[SampleKey(row, 5, 0)]].x)
+
+
+def test_a_clean_input_is_every_tenth_sample_of_the_target(tiny: Overrides) -> None:
+    """Also inside a random crop: crops start on the low-rate grid."""
+    data = data_of(tiny("noise=none"))
+    batch = data.dataset("train")[[SampleKey(row, 1, 0) for row in range(5)]]
+    assert torch.equal(batch.x, batch.y[:, :, ::10])
+    assert batch.y.shape == (5, 12, 500)
+
+
+def test_the_antialiased_input_holds_nothing_from_above_its_nyquist_frequency() -> None:
+    """A 40 Hz sine vanishes at 50 Hz sampling; decimation without a filter folds it to 10 Hz at full strength."""
+    t = np.arange(5000) / 500.0
+    sine = np.sin(2 * np.pi * 40 * t)[None, None].astype(np.float32)
+    power = {
+        protocol: float(np.square(SuperresExamples(upscale=10, protocol=protocol).low(sine)).mean())
+        for protocol in ("official", "antialiased")
+    }
+    assert power["official"] == pytest.approx(0.5, rel=0.01)
+    assert power["antialiased"] < 1e-4
+
+
+def test_short_windows_are_masked_and_padding_changes_no_loss_and_no_score(tiny: Overrides) -> None:
+    """4 s records in 6 s windows: the mask ends at 2,000 samples; garbage after it changes neither loss nor metric."""
+    config = compose(tiny("task.window_s=6", "noise=none"))
+    data = build_data(config, open_data(config))
+    batch = data.dataset("test")[[SampleKey(int(data.rows("test")[0]), 0, 0)]]
+    assert batch.y.shape[-1] == 3000
+    assert batch.mask.sum() == 2000
+    assert bool(batch.mask[0, :2000].all())
+    prediction = batch.y + 0.1
+    garbage = prediction.clone()
+    garbage[..., 2000:] = 1e3
+    plain, spoilt = (squared_error(p, batch.y, batch.mask) for p in (prediction, garbage))
+    assert plain == spoilt
+    assert float(plain[0] / plain[1]) == pytest.approx(0.01, rel=1e-4)
+    task = Superres(model=torch.nn.Identity(), make_optimizer=None, make_schedule=None, fs_hz=500.0, upscale=10)  # type: ignore[arg-type]
+    scores = [task.scores(p, batch) for p in (prediction, garbage)]
+    assert all(torch.equal(scores[0][k], scores[1][k]) for k in scores[0])
+    assert float(scores[0]["mse"]) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_global_batches_are_the_same_for_one_process_and_for_two() -> None:
+    """The union of the two processes' batches is the single process's batch, epoch by epoch."""
+    rows = np.arange(21)
+    for epoch in (0, 1):
+        single, *pair = (GlobalBatches(rows, 4, 7, rank, world) for rank, world in ((0, 1), (0, 2), (1, 2)))
+        for sampler in (single, *pair):
+            sampler.set_epoch(epoch)
+        for whole, first, second in zip(list(single), *map(list, pair), strict=False):
+            assert sorted(whole) == sorted(first + second)
+    assert len(single) == 6
+    assert len(pair[0]) == 5  # the last sample alone cannot be shared
+
+
+def test_every_epoch_visits_every_row_in_another_order() -> None:
+    """A permutation each time."""
+    sampler = GlobalBatches(np.arange(10, 20), 4, seed=0)
+    orders = []
+    for epoch in (0, 1):
+        sampler.set_epoch(epoch)
+        orders.append([key.row for batch in sampler for key in batch])
+        assert sorted(orders[-1]) == list(range(10, 20))
+    assert orders[0] != orders[1]
+
+
+def test_test_batches_cover_everything_once_over_all_processes() -> None:
+    """Rows times conditions, no sample twice, for three processes and an odd number of rows."""
+    keys = [key for rank in range(3) for batch in FixedBatches(np.arange(7), 2, (0, 1), rank, 3) for key in batch]
+    assert sorted((k.row, k.condition) for k in keys) == [(row, c) for row in range(7) for c in (0, 1)]
+
+
+def test_a_batch_size_that_does_not_divide_is_refused() -> None:
+    """The message names both numbers."""
+    with pytest.raises(ValueError, match=r"batch_size=5 does not divide among 2 processes"):
+        GlobalBatches(np.arange(3), 5, 0, 0, 2)
