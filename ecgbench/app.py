@@ -6,17 +6,14 @@ Nothing heavy is imported before the configuration is known to be right, so `--h
 import importlib
 import os
 import sys
-import traceback
 from typing import Any
 
 from omegaconf import DictConfig
 
 from ecgbench import config as configuration
+from ecgbench.errors import complain
 
 VERBS = ("doctor", "fetch", "reproduce")
-EXPECTED = (ValueError, OSError, FloatingPointError)
-"""Errors that speak to the user in one sentence; anything else is a defect and shows its traceback."""
-
 HELP = """ecgbench: train and score an ECG system on one protocol, from one config.
 
   python -m ecgbench                                    the default run, nothing to download
@@ -48,22 +45,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("stopped; what was finished is kept, and the same command runs what is missing")
     except Exception as error:
-        sys.exit(complain(error))
-
-
-def complain(error: Exception) -> int:
-    """Print one sentence for an error a user can mend, the whole traceback for any other; returns the exit code."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        print(f"error: {configuration.explain(error, known_keys)}", file=sys.stderr)
-        return 2
-    if isinstance(error, EXPECTED) or type(error).__module__.startswith("ecgbench."):
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, configuration.ConfigError) else 1
-    traceback.print_exception(error)
-    return 1
+        sys.exit(complain(error, known_keys))
 
 
 def help_text() -> str:
@@ -99,4 +81,4 @@ def _job(config: DictConfig) -> Any:
 
         return experiment.announce(experiment.run(resolved))
     except Exception as error:
-        sys.exit(complain(error))
+        sys.exit(complain(error, known_keys))

@@ -11,6 +11,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from ecgbench import config as configuration
+from ecgbench.errors import complain
 
 Verdict = Literal["equal", "within tolerance", "different"]
 
@@ -18,11 +19,9 @@ Verdict = Literal["equal", "within tolerance", "different"]
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 when every metric is equal or within tolerance, 1 when one differs, 2 on a wrong command."""
     options = _parser().parse_args(arguments)
-    from ecgbench.app import EXPECTED, complain
-
     try:
         rerun = reproduce(options.run_dir, options.places)
-    except EXPECTED as error:
+    except Exception as error:
         return complain(error)
     table = compare_runs(options.run_dir, rerun, options.rtol)
     _print(table, options.run_dir, rerun)

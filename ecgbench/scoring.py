@@ -16,11 +16,8 @@ from ecgbench.data.datamodule import EcgDataModule
 from ecgbench.data.dataset import SampleKey
 from ecgbench.data.noise import Condition, place
 from ecgbench.data.record import EcgBatch
-from ecgbench.metrics.bootstrap import paired_difference
-from ecgbench.metrics.summary import summarise
+from ecgbench.metrics.summary import KEYS, compare, summarise
 from ecgbench.tasks.superres import Superres
-
-KEYS = ["system", "condition", "record_id"]
 
 
 @torch.inference_mode()
@@ -80,21 +77,11 @@ def noise_table(data: EcgDataModule) -> pd.DataFrame:
 
 def summaries(scores: pd.DataFrame, task: Superres, model: str) -> dict[str, list[dict[str, Any]]]:
     """`scores` (mean, spread and interval of everything) and `paired` (model minus each baseline) of result.json."""
-    names = [spec.name for spec in task.metrics]
-    paired = []
-    for condition, of_condition in scores.groupby("condition", sort=False):
-        own = of_condition[of_condition["system"] == model].set_index("record_id")
-        for baseline, other in of_condition[of_condition["system"] != model].groupby("system", sort=False):
-            other = other.set_index("record_id").loc[own.index]
-            for name in names:
-                difference = paired_difference(
-                    own[name].to_numpy(), other[name].to_numpy(), own["patient_id"].to_numpy()
-                )
-                who = {"condition": condition, "metric": name, "system": model, "baseline": baseline}
-                interval = {"ci_low": difference.low, "ci_high": difference.high}
-                paired.append({**who, "mean": difference.mean, **interval, "p_value": difference.p_value})
-    table = summarise(scores, task.metrics)
-    return {"scores": [_plain(row) for row in table.to_dict("records")], "paired": paired}
+    paired: list[dict[str, Any]] = []
+    for baseline in scores.loc[scores["system"] != model, "system"].unique():
+        pair = scores[scores["system"].isin([model, baseline])]
+        paired += compare(pair, task.metrics, baseline).drop(columns="n_nonfinite").to_dict("records")
+    return {"scores": summarise(scores, task.metrics).to_dict("records"), "paired": paired}
 
 
 def write_json(path: Path, value: Any) -> None:

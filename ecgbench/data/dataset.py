@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ecgbench.data.draws import uniforms
 from ecgbench.data.examples import SuperresExamples
+from ecgbench.data.keyed_random import uniforms
 from ecgbench.data.noise import Condition, Noise, NoiseDraw, Split, add_noise
 from ecgbench.data.record import EcgBatch
 from ecgbench.data.store import Store

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ecgbench.data.draws import uniforms
+from ecgbench.data.keyed_random import uniforms
 from ecgbench.data.nstdb import FS_HZ as NSTDB_FS_HZ
 from ecgbench.data.nstdb import Nstdb
 from ecgbench.signal.noise import gain_for_snr, thin_antialiased, thin_as_published

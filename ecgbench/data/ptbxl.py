@@ -53,6 +53,12 @@ class PtbXl(Source):
         """One row per record of the named folds, in the database's order, with every column of the database."""
         return self._manifest.copy()
 
+    def notes(self, n_records: int) -> list[str]:
+        """Says when only a part of PTB-XL is there."""
+        whole = 21_837 if self.release == "1.0.1" else 21_799
+        part = f"A part of PTB-XL: {n_records:,} of {whole:,} records; not comparable with scores on the whole."
+        return [part] if n_records < whole else []
+
     def read(self, record_id: str) -> EcgRecord:
         """One record in mV; RecordError when its file is damaged, at another rate, or lacks a lead."""
         record = read_wfdb(self._path(record_id), record_id)

@@ -56,6 +56,10 @@ class Simulated(Source):
             if getattr(self, name) < low:
                 raise ValueError(f"dataset.{name} is {getattr(self, name)}; it must be {low} or more.")
 
+    def notes(self, n_records: int) -> list[str]:
+        """Says that nothing here was recorded from a person."""
+        return ["All recordings are simulated: scores say nothing about patients, nor about scores on recordings."]
+
     def manifest(self) -> pd.DataFrame:
         """One row per recording, with its diagnosis, the patient and the intervals that it was made with."""
         numbers = np.arange(self.n_records)

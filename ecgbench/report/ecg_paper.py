@@ -82,6 +82,7 @@ class Strip:
 
     @property
     def width_mm(self) -> float:
+        """Length of paper that the span takes."""
         return (self.span.stop_s - self.span.start_s) * MM_PER_S
 
     @property

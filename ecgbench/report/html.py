@@ -38,5 +38,4 @@ def render(template: str, **page: object) -> str:
         lstrip_blocks=True,
     )
     environment.filters["markdown"] = to_markdown
-    environment.filters["slug"] = lambda text: "-".join(text.lower().split())
     return environment.get_template(template).render(**page)

@@ -51,7 +51,6 @@ def page_content(run: RunFolder) -> dict[str, object]:
     """Everything that the templates of a run's page show."""
     result = run.result
     return {
-        "result": result,
         "title": f"{result['label']} on {result['dataset']}",
         "facts": _facts(run),
         "verdict": verdict(result),
