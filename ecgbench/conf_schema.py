@@ -97,7 +97,7 @@ class Config:
     logger: LoggerConf = field(default_factory=LoggerConf)
     callbacks: Any = MISSING
     seed: int = 0
-    batch_size: int = 16
+    batch_size: int = 8
     scan_backend: ScanBackend = ScanBackend.auto
     num_workers: int = 0
     jobs: int = 2

@@ -85,8 +85,6 @@ class EcgWindowDataset(Dataset[EcgBatch]):
         return high_mv, np.clip(valid - starts, 0, crop)
 
     def _crop_start(self, key: SampleKey, crop: int) -> int:
-        """First sample of a crop: on the low-rate grid, inside the real samples where they suffice."""
+        """First sample of a crop, at any phase of the low-rate grid, inside the real samples where they suffice."""
         place, *_ = uniforms("crop", self.seed, key.epoch, self._record_ids[key.row], self._starts[key.row])
-        upscale = self.examples.upscale
-        room = max(0, int(self._n_valid[key.row]) - crop) // upscale
-        return int(place * (room + 1)) * upscale
+        return int(place * (max(0, int(self._n_valid[key.row]) - crop) + 1))

@@ -61,15 +61,15 @@ def causal_conv1d(
     """
     if activation not in (None, "silu"):
         raise ValueError(f"causal_conv1d: activation is {activation!r}; it must be None or 'silu'")
-    tensors = {"x": x, "weight": weight, "bias": bias, "initial_state": initial_state}
     if torch.is_autocast_enabled(x.device.type):
-        tensors = {name: None if t is None else t.float() for name, t in tensors.items()}
-    check_tensors("causal_conv1d", tensors, _SHAPES, {"width-1": weight.shape[-1] - 1})
+        x, weight = x.float(), weight.float()
+        bias, initial_state = (None if t is None else t.float() for t in (bias, initial_state))
+    tensors = {"x": x, "weight": weight, "bias": bias, "initial_state": initial_state}
+    before = weight.shape[-1] - 1
+    check_tensors("causal_conv1d", tensors, _SHAPES, {"width-1": before})
     conv = _CONVOLUTIONS[resolve_backend(backend, x.device).name]
-    y = conv(*tensors.values(), activation == "silu", reverse)
-    if not return_last_state:
-        return y
-    return y, _last_inputs(tensors["x"], tensors["initial_state"], weight.shape[1] - 1, reverse)
+    y = conv(x, weight, bias, initial_state, activation == "silu", reverse)
+    return (y, _last_inputs(x, initial_state, before, reverse)) if return_last_state else y
 
 
 def _last_inputs(x: Tensor, initial_state: Tensor | None, count: int, reverse: bool) -> Tensor:

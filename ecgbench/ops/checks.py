@@ -14,19 +14,23 @@ def check_tensors(
 ) -> None:
     """Raise unless all tensors agree in the sizes of their dimensions, in dtype and in device.
 
-    `shapes` maps an argument's name to its dimensions by name, the first argument being the one that the messages
-    compare with. A dimension's size is given in `sizes`, or is that of the first argument that has it.
+    `shapes` maps an argument's name to its dimensions by name; messages compare with the first of `arguments`. A
+    dimension's size is given in `sizes`, or is that of the first argument that has it. The dimension L is time, and
+    must not be empty.
 
     Raises:
         ValueError: a rank, a length or a device does not fit.
         TypeError: the dtypes differ, or are not float32 or float64.
     """
     sizes = dict(sizes or {})
-    first = next(iter(shapes))
-    for name, dims in shapes.items():
-        if arguments[name] is not None:
-            _check_shape(function, name, arguments[name], dims, sizes, first, arguments[first])
-            _check_kind(function, name, arguments[name], first, arguments[first])
+    given = {name: tensor for name, tensor in arguments.items() if tensor is not None}
+    first, reference = next(iter(given.items()))
+    for name, tensor in given.items():
+        _check_shape(function, name, tensor, shapes[name], sizes, first, reference)
+        _check_kind(function, name, tensor, first, reference)
+    if sizes["L"] == 0:
+        shape = tuple(reference.shape)
+        raise ValueError(f"{function}: {first} of shape {shape} has no samples (L=0); at least one is needed")
 
 
 def _check_shape(
@@ -39,9 +43,9 @@ def _check_shape(
     reference: Tensor,
 ) -> None:
     if tensor.ndim == len(dims):
-        for dim, size in zip(dims, tensor.shape, strict=True):
-            sizes.setdefault(dim, size)
-        if all(size == sizes[dim] for dim, size in zip(dims, tensor.shape, strict=True)):
+        allowed = {dim: sizes.get(dim, size) for dim, size in zip(dims, tensor.shape, strict=True)}
+        if tuple(allowed.values()) == tuple(tensor.shape):
+            sizes.update(allowed)
             return
     expected = ", ".join(f"{dim}={sizes[dim]}" if dim in sizes else dim for dim in dims)
     raise ValueError(

@@ -12,7 +12,7 @@ from ecgbench.ops import conv_torch
 def problem() -> str | None:
     """Why causal-conv1d's kernel cannot be used here, or None when it can; found out by calling it once."""
     try:
-        from causal_conv1d import causal_conv1d_fn
+        from causal_conv1d import causal_conv1d_fn  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
 
         causal_conv1d_fn(torch.ones(1, 8, 8, device="cuda"), torch.ones(8, 4, device="cuda"))
         torch.cuda.synchronize()
@@ -38,7 +38,7 @@ def conv(
     """y (batch, d, L); what causal-conv1d's kernel lacks (see `why_not`) is done in pure torch."""
     if why_not(x, weight, initial_state):
         return conv_torch.conv(x, weight, bias, initial_state, silu, reverse)
-    from causal_conv1d import causal_conv1d_fn
+    from causal_conv1d import causal_conv1d_fn  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
 
     y = causal_conv1d_fn(x.flip(-1) if reverse else x, weight, bias, activation="silu" if silu else None)
     return y.flip(-1) if reverse else y

@@ -28,33 +28,36 @@ def _filtered(padded: Tensor, taps: list[Tensor], bias: Tensor | None, length: i
     return y if bias is None else y.add_(bias[:, None])
 
 
-def _forward(x, weight, bias, initial_state, silu: bool, reverse: bool) -> Tensor:
+def _forward(
+    x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, silu: bool, reverse: bool
+) -> Tensor:
     y = _filtered(_padded(x, weight, initial_state, reverse), _taps(weight, reverse), bias, x.shape[-1])
     return torch.nn.functional.silu(y, inplace=True) if silu else y
 
 
-def _backward(grad_y, x, weight, bias, initial_state, silu: bool, reverse: bool) -> tuple[Tensor, ...]:
+def _backward(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    silu: bool,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    length = x.shape[-1]
     padded, taps = _padded(x, weight, initial_state, reverse), _taps(weight, reverse)
     if silu:
-        grad_y = torch.ops.aten.silu_backward(grad_y, _filtered(padded, taps, bias, x.shape[-1]))
-    shifted = [padded[..., k : k + x.shape[-1]] for k in range(len(taps))]
-    grad_taps = [torch.einsum("bdl,bdl->d", grad_y, window) for window in shifted]
+        grad_y = torch.ops.aten.silu_backward(grad_y, _filtered(padded, taps, bias, length))
+    windows = [padded[..., k : k + length] for k in range(len(taps))]
+    grad_taps = [torch.einsum("bdl,bdl->d", grad_y, window) for window in windows]
     grad_weight = torch.stack(grad_taps[::-1] if reverse else grad_taps, dim=1)
-    grad_bias = x.new_empty(0) if bias is None else grad_y.sum((0, 2))
     grad_padded = torch.zeros_like(padded)
     for k, tap in enumerate(taps):
-        grad_padded[..., k : k + x.shape[-1]].addcmul_(grad_y, tap)
-    return _split(grad_padded, grad_weight, grad_bias, x, initial_state, reverse)
-
-
-def _split(grad_padded, grad_weight, grad_bias, x, initial_state, reverse: bool) -> tuple[Tensor, ...]:
-    """The four gradients; those of the input and of the start state are copied out of the padded input's."""
-    before = grad_padded.shape[-1] - x.shape[-1]
-    grad_x = grad_padded[..., : x.shape[-1]] if reverse else grad_padded[..., before:]
-    if initial_state is None:
-        return _copy(grad_x), grad_weight, grad_bias, x.new_empty(0)
-    grad_state = grad_padded[..., x.shape[-1] :].flip(-1) if reverse else grad_padded[..., :before]
-    return _copy(grad_x), grad_weight, grad_bias, _copy(grad_state)
+        grad_padded[..., k : k + length].addcmul_(grad_y, tap)
+    first, rest = grad_padded.split([length, len(taps) - 1] if reverse else [len(taps) - 1, length], dim=-1)
+    grad_x, grad_state = (first, rest.flip(-1)) if reverse else (rest, first)
+    grad_bias = None if bias is None else grad_y.sum((0, 2))
+    return _copy(grad_x), grad_weight, grad_bias, None if initial_state is None else _copy(grad_state)
 
 
 def _copy(tensor: Tensor) -> Tensor:

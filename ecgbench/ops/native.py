@@ -106,17 +106,20 @@ def _openmp_region() -> ctypes.c_void_p:
 
 
 def view(tensor: Tensor | None) -> View:
-    """A tensor's address and strides; null for None. The caller keeps the tensor alive."""
+    """A tensor's address and strides, null for None; the caller keeps the tensor alive.
+
+    Of a contiguous tensor of four dimensions the first two count as one.
+    """
     if tensor is None:
         return View()
-    strides = (*tensor.stride(), 0, 0, 0)[:3]
+    strides = (*tensor.stride()[-3:], 0, 0, 0)[:3]
     return View(tensor.data_ptr(), (ctypes.c_int64 * 3)(*strides))
 
 
 def sum_first(parts: Tensor) -> Tensor:
     """Sum over the first dimension, always in the same order, whatever the number of threads."""
     out = parts.new_empty(parts.shape[1:])
-    sum_parts = getattr(library(), f"sum_{SUFFIX[parts.dtype]}")
+    kernel = getattr(library(), f"sum_{SUFFIX[parts.dtype]}")
     pointers = (ctypes.c_void_p(parts.data_ptr()), ctypes.c_void_p(out.data_ptr()))
-    sum_parts(*pointers, ctypes.c_int64(parts.shape[0]), ctypes.c_int64(out.numel()), torch.get_num_threads())
+    kernel(*pointers, ctypes.c_int64(parts.shape[0]), ctypes.c_int64(out.numel()), torch.get_num_threads())
     return out

@@ -18,7 +18,7 @@ def problem() -> str | None:
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
     try:
-        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn  # pyright: ignore[reportMissingImports]
 
         x = torch.ones(1, 2, 4, device="cuda")
         selective_scan_fn(x, x, -torch.ones(2, 2, device="cuda"), x, x)
@@ -43,12 +43,17 @@ def scan(inputs: ScanInputs) -> tuple[Tensor, Tensor]:
     """Output and last state of the scan; what mamba-ssm's kernel lacks (see `why_not`) is done in pure torch."""
     if why_not(inputs):
         return scan_torch.scan(inputs)
-    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn  # pyright: ignore[reportMissingImports]
 
-    u, delta, A, B, C, D, z, delta_bias, _ = inputs.tensors()
+    timed = {"u": inputs.u, "delta": inputs.delta, "B": inputs.B, "C": inputs.C, "z": inputs.z}
     if inputs.reverse:
-        u, delta, B, C, z = (None if t is None else t.flip(-1) for t in (u, delta, B, C, z))
+        timed = {name: None if t is None else t.flip(-1) for name, t in timed.items()}
     y, last_state = selective_scan_fn(
-        u, delta, A, B, C, D, z, delta_bias, inputs.delta_softplus, return_last_state=True
+        A=inputs.A,
+        D=inputs.D,
+        delta_bias=inputs.delta_bias,
+        delta_softplus=inputs.delta_softplus,
+        return_last_state=True,
+        **timed,
     )
     return (y.flip(-1) if inputs.reverse else y), last_state

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ecgbench.ops.checks import check_not_nan
+from ecgbench.ops.scan_inputs import ScanGradients, ScanInputs
 from ecgbench.ops.scan_loop import discretisation_step
 from ecgbench.ops.scan_op import register_scan
 
@@ -26,13 +27,15 @@ LOG2_E = 1 / math.log(2)
 class _Chunks:
     """The states of the recurrence, a chunk at a time, in buffers that are used again for each chunk."""
 
-    def __init__(self, u_LBD: Tensor, step_LBD: Tensor, A_DN: Tensor, B_LBN: Tensor, reverse: bool) -> None:
-        length, batch, d = u_LBD.shape
-        self.step_LBD, self.B_LBN, self.reverse = step_LBD, B_LBN, reverse
-        self.input_LBD = step_LBD * u_LBD
+    def __init__(self, inputs: ScanInputs) -> None:
+        batch, d, length = inputs.u.shape
+        self.reverse = inputs.reverse
+        self.u_LBD, self.B_LBN, self.C_LBN = (_time_first(t) for t in (inputs.u, inputs.B, inputs.C))
+        self.step_LBD = _time_first(discretisation_step(inputs.delta, inputs.delta_bias, inputs.delta_softplus))
+        self.input_LBD = self.step_LBD * self.u_LBD
         # 2^x is cheaper than e^x
-        self.rate_ND = A_DN.t().contiguous() * LOG2_E
-        self.decay_KBND = u_LBD.new_empty(min(CHUNK, length), batch, A_DN.shape[1], d)
+        self.rate_ND = inputs.A.t().contiguous() * LOG2_E
+        self.decay_KBND = inputs.u.new_empty(min(CHUNK, length), batch, inputs.A.shape[1], d)
         self.state_KBND = torch.empty_like(self.decay_KBND)
 
     def spans(self) -> list[slice]:
@@ -58,15 +61,23 @@ class _Chunks:
             state_BND = states[k].addcmul_(decays[k], state_BND)
         return decay, state, state_BND
 
+    def read_out(self, span: slice, state_KBND: Tensor, y_LBD: Tensor) -> None:
+        """Write a chunk of the output from the chunk's states."""
+        torch.matmul(self.C_LBN[span, :, None], state_KBND, out=y_LBD[span, :, None])
+
+    def before_gate(self, y_LBD: Tensor, D: Tensor | None) -> Tensor:
+        """The output (B, D, L) with its skip path; `y_LBD` is overwritten."""
+        return _time_last(y_LBD if D is None else y_LBD.addcmul_(self.u_LBD, D))
+
 
 class _Adjoint:
     """The recurrence run backwards: gradients of a chunk from its recomputed states."""
 
-    def __init__(self, chunks: _Chunks, u_LBD: Tensor, C_LBN: Tensor, grad_y_LBD: Tensor, grad_last_BND: Tensor) -> None:
-        self.chunks, self.u_LBD, self.C_LBN, self.grad_y_LBD = chunks, u_LBD, C_LBN, grad_y_LBD
-        self.A_ND = chunks.rate_ND / LOG2_E
-        self.grad_u, self.grad_step = torch.empty_like(u_LBD), torch.empty_like(u_LBD)
-        self.grad_A, self.grad_B, self.grad_C = (torch.zeros_like(t) for t in (self.A_ND, C_LBN, C_LBN))
+    def __init__(self, chunks: _Chunks, A_DN: Tensor, grad_y_LBD: Tensor, grad_last_BND: Tensor) -> None:
+        self.chunks, self.grad_y_LBD, self.A_ND = chunks, grad_y_LBD, A_DN.t().contiguous()
+        self.grad_u, self.grad_step = torch.empty_like(chunks.u_LBD), torch.empty_like(chunks.u_LBD)
+        self.grad_A = torch.zeros_like(self.A_ND)
+        self.grad_B, self.grad_C = torch.empty_like(chunks.B_LBN), torch.empty_like(chunks.C_LBN)
         self.grad_state = grad_last_BND
         self.adjoint_KBND = torch.empty_like(chunks.state_KBND)
 
@@ -74,14 +85,14 @@ class _Adjoint:
         """Fill the gradients of the chunk that starts from `start_BND`; return its states (K, B, N, D)."""
         decay, state, _ = self.chunks.run(span, start_BND)
         adjoint = self.adjoint_KBND[: span.stop - span.start]
-        torch.mul(self.grad_y_LBD[span, :, None], self.C_LBN[span, :, :, None], out=adjoint)
+        torch.mul(self.grad_y_LBD[span, :, None], self.chunks.C_LBN[span, :, :, None], out=adjoint)
         self._propagate(span, decay, adjoint)
         torch.matmul(self.grad_y_LBD[span, :, None], state.mT, out=self.grad_C[span, :, None])
         torch.matmul(self.chunks.input_LBD[span, :, None], adjoint.mT, out=self.grad_B[span, :, None])
         grad_input = torch.matmul(self.chunks.B_LBN[span, :, None], adjoint).squeeze(2)
         grad_rate = self._times_previous_state(decay.mul_(adjoint), state, start_BND)
         torch.sum(torch.mul(grad_rate, self.A_ND, out=adjoint), 2, out=self.grad_step[span])
-        self.grad_step[span].addcmul_(self.u_LBD[span], grad_input)
+        self.grad_step[span].addcmul_(self.chunks.u_LBD[span], grad_input)
         self.grad_A += grad_rate.mul_(self.chunks.step_LBD[span, :, None]).sum((0, 1))
         torch.mul(self.chunks.step_LBD[span], grad_input, out=self.grad_u[span])
         return state
@@ -114,65 +125,63 @@ def _time_last(x_LBD: Tensor) -> Tensor:
     return x_LBD.permute(1, 2, 0).contiguous()
 
 
-def _start_state(u: Tensor, A: Tensor, h0: Tensor | None) -> Tensor:
-    if h0 is not None:
-        return h0.transpose(1, 2).contiguous()
-    return u.new_zeros(u.shape[0], A.shape[1], u.shape[1])
+def _start_state(inputs: ScanInputs) -> Tensor:
+    if inputs.h0 is not None:
+        return inputs.h0.mT.contiguous()
+    return inputs.u.new_zeros(inputs.u.shape[0], inputs.A.shape[1], inputs.u.shape[1])
 
 
-def _forward(
-    u, delta, A, B, C, D, z, delta_bias, h0, delta_softplus: bool, reverse: bool, save: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    check_not_nan("selective_scan", "delta", delta)
-    u_LBD, C_LBN = _time_first(u), _time_first(C)
-    step = discretisation_step(delta, delta_bias, delta_softplus)
-    chunks = _Chunks(u_LBD, _time_first(step), A, _time_first(B), reverse)
+def _forward(inputs: ScanInputs, save: bool) -> tuple[Tensor, Tensor, Tensor]:
+    check_not_nan("selective_scan", "delta", inputs.delta)
+    chunks, state_BND = _Chunks(inputs), _start_state(inputs)
     spans = chunks.spans()
-    state_BND = _start_state(u, A, h0)
-    checkpoints = u.new_empty(u.shape[0], len(spans) if save else 0, *state_BND.shape[1:])
-    y_LBD = torch.empty_like(u_LBD)
+    checkpoints = state_BND.new_empty(inputs.u.shape[0], len(spans) if save else 0, *state_BND.shape[1:])
+    y_LBD = torch.empty_like(chunks.u_LBD)
     for i, span in enumerate(spans):
         # a copy: the buffer that the last chunk's end state lies in is written again
         start_BND = checkpoints[:, i].copy_(state_BND) if save else state_BND.clone()
         _, states, state_BND = chunks.run(span, start_BND)
-        torch.matmul(C_LBN[span, :, None], states, out=y_LBD[span, :, None])
-    y = _time_last(_with_skip(y_LBD, u_LBD, D))
-    return (y if z is None else y.mul_(F.silu(z))), state_BND.mT.contiguous(), checkpoints
+        chunks.read_out(span, states, y_LBD)
+    y = chunks.before_gate(y_LBD, inputs.D)
+    last = state_BND.mT.clone(memory_format=torch.contiguous_format)
+    return (y if inputs.z is None else y.mul_(F.silu(inputs.z))), last, checkpoints
 
 
-def _backward(
-    grad_y, grad_last, checkpoints, u, delta, A, B, C, D, z, delta_bias, h0, delta_softplus: bool, reverse: bool
-) -> tuple[Tensor, ...]:
-    step = discretisation_step(delta, delta_bias, delta_softplus)
-    u_LBD, C_LBN = _time_first(u), _time_first(C)
-    grad_ungated = _time_first(grad_y if z is None else grad_y * F.silu(z))
-    chunks = _Chunks(u_LBD, _time_first(step), A, _time_first(B), reverse)
-    adjoint = _Adjoint(chunks, u_LBD, C_LBN, grad_ungated, grad_last.mT.contiguous())
-    y_LBD = None if z is None else torch.empty_like(u_LBD)
+def _backward(inputs: ScanInputs, grad_y: Tensor, grad_last: Tensor, checkpoints: Tensor) -> ScanGradients:
+    chunks, z = _Chunks(inputs), inputs.z
+    grad_ungated_LBD = _time_first(grad_y if z is None else grad_y * F.silu(z))
+    adjoint = _Adjoint(chunks, inputs.A, grad_ungated_LBD, grad_last.mT.contiguous())
+    y_LBD = torch.empty_like(chunks.u_LBD)
     for i, span in reversed(list(enumerate(chunks.spans()))):
         states = adjoint.run(span, checkpoints[:, i])
         if z is not None:
-            torch.matmul(C_LBN[span, :, None], states, out=y_LBD[span, :, None])
+            chunks.read_out(span, states, y_LBD)
     grad_z = None
     if z is not None:
-        grad_z = torch.ops.aten.silu_backward(grad_y * _time_last(_with_skip(y_LBD, u_LBD, D)), z)
+        grad_z = torch.ops.aten.silu_backward(grad_y * chunks.before_gate(y_LBD, inputs.D), z)
     grad_D = None
-    if D is not None:
-        grad_D = (grad_ungated * u_LBD).sum((0, 1))
-        adjoint.grad_u.addcmul_(grad_ungated, D)
-    grad_delta = _time_last(adjoint.grad_step)
-    if delta_softplus:
-        biased = delta if delta_bias is None else delta + delta_bias[:, None]
-        grad_delta = torch.ops.aten.softplus_backward(grad_delta, biased, 1, 20)
-    grad_bias = None if delta_bias is None else grad_delta.sum((0, 2))
-    grad_h0 = None if h0 is None else adjoint.grad_state.mT.contiguous()
-    grads = (_time_last(adjoint.grad_u), grad_delta, adjoint.grad_A.T.contiguous())
-    grads += (_time_last(adjoint.grad_B), _time_last(adjoint.grad_C), grad_D, grad_z, grad_bias, grad_h0)
-    return tuple(u.new_empty(0) if grad is None else grad for grad in grads)
+    if inputs.D is not None:
+        grad_D = (grad_ungated_LBD * chunks.u_LBD).sum((0, 1))
+        adjoint.grad_u.addcmul_(grad_ungated_LBD, inputs.D)
+    grad_delta = _through_softplus(inputs, _time_last(adjoint.grad_step))
+    return ScanGradients(
+        u=_time_last(adjoint.grad_u),
+        delta=grad_delta,
+        A=adjoint.grad_A.t().contiguous(),
+        B=_time_last(adjoint.grad_B),
+        C=_time_last(adjoint.grad_C),
+        D=grad_D,
+        z=grad_z,
+        delta_bias=None if inputs.delta_bias is None else grad_delta.sum((0, 2)),
+        h0=None if inputs.h0 is None else adjoint.grad_state.mT.contiguous(),
+    )
 
 
-def _with_skip(y_LBD: Tensor, u_LBD: Tensor, D: Tensor | None) -> Tensor:
-    return y_LBD if D is None else y_LBD.addcmul_(u_LBD, D)
+def _through_softplus(inputs: ScanInputs, grad_step: Tensor) -> Tensor:
+    if not inputs.delta_softplus:
+        return grad_step
+    biased = inputs.delta if inputs.delta_bias is None else inputs.delta + inputs.delta_bias[:, None]
+    return torch.ops.aten.softplus_backward(grad_step, biased, 1, 20)
 
 
 scan = register_scan("scan_torch", CHUNK, _forward, _backward)

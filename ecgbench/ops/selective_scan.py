@@ -65,7 +65,7 @@ def selective_scan(
     """
     inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, h0, delta_softplus, reverse, return_last_state)
     if torch.is_autocast_enabled(u.device.type):
-        inputs = inputs.replace_tensors(tuple(None if t is None else t.float() for t in inputs.tensors()))
+        inputs = inputs.in_float32()
     inputs.check()
     y, last_state = _SCANS[resolve_backend(backend, u.device).name](inputs)
     return (y, last_state) if return_last_state else y

@@ -55,7 +55,7 @@ def test_epochs_bring_other_crops_and_other_noise(tiny: Overrides) -> None:
 
 
 def test_a_clean_input_is_every_tenth_sample_of_the_target(tiny: Overrides) -> None:
-    """Also inside a random crop: crops start on the low-rate grid."""
+    """Also inside a random crop, whose first sample is the first of the low rate."""
     data = data_of(tiny("noise=none"))
     batch = data.dataset("train")[[SampleKey(row, 1, 0) for row in range(5)]]
     assert torch.equal(batch.x, batch.y[:, :, ::10])

@@ -52,9 +52,7 @@ def random_inputs(
 
 def outputs_and_gradients(inputs: dict[str, Tensor], backend: str, reverse: bool = False) -> dict[str, Tensor]:
     """y, the last state, and the gradient of a fixed random projection of both with respect to every input."""
-    y, last = selective_scan(
-        **inputs, delta_softplus=True, return_last_state=True, reverse=reverse, backend=backend
-    )
+    y, last = selective_scan(**inputs, delta_softplus=True, return_last_state=True, reverse=reverse, backend=backend)
     generator = torch.Generator().manual_seed(99)
     weights = [torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.dtype) for t in (y, last)]
     grads = torch.autograd.grad((y, last), list(inputs.values()), weights)

@@ -73,7 +73,7 @@ def build(output: Path = OUTPUT) -> tuple[list[Path], str]:
     return libraries, f"native kernels built by `{' '.join(compiler)}`: {', '.join(p.name for p in libraries)}"
 
 
-class NativeKernelsHook(BuildHookInterface):
+class NativeKernelsHook(BuildHookInterface):  # pyright: ignore[reportGeneralTypeIssues]
     """Build the kernels into the package, for wheels and for editable installs alike."""
 
     PLUGIN_NAME = "custom"

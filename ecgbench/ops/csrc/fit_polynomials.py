@@ -7,13 +7,15 @@ Each is the interpolant of a smooth function at Chebyshev nodes, which is within
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import mpmath as mp
 
+Number = Any  # an mpmath number; the library is not typed
 mp.mp.dps = 50
 
 
-def interpolate(function: Callable[[mp.mpf], mp.mpf], low: mp.mpf, high: mp.mpf, degree: int) -> list[mp.mpf]:
+def interpolate(function: Callable[[Number], Number], low: Number, high: Number, degree: int) -> list[Number]:
     """Coefficients, constant first, of the polynomial that meets `function` at the Chebyshev nodes of [low, high]."""
     centre, radius = (low + high) / 2, (high - low) / 2
     nodes = [centre + radius * mp.cos(mp.pi * (2 * k + 1) / (2 * degree + 2)) for k in range(degree + 1)]
@@ -21,12 +23,12 @@ def interpolate(function: Callable[[mp.mpf], mp.mpf], low: mp.mpf, high: mp.mpf,
     return list(mp.lu_solve(system, mp.matrix([function(x) for x in nodes])))
 
 
-def exp2_tail(x: mp.mpf) -> mp.mpf:
+def exp2_tail(x: Number) -> Number:
     """(2^x - 1) / x."""
     return mp.expm1(x * mp.log(2)) / x if x else mp.log(2)
 
 
-def atanh_tail(w: mp.mpf) -> mp.mpf:
+def atanh_tail(w: Number) -> Number:
     """atanh(s) / s at s^2 = w."""
     return mp.atanh(mp.sqrt(w)) / mp.sqrt(w) if w else mp.mpf(1)
 
@@ -39,7 +41,7 @@ def main() -> None:
     ):
         for ctype, degree in degrees.items():
             coefficients = reversed(interpolate(function, low, high, degree))
-            digits = ", ".join(mp.nstr(c, 10 if ctype == "float" else 18) for c in coefficients)
+            digits = ", ".join(str(mp.nstr(c, 10 if ctype == "float" else 18)) for c in coefficients)
             print(f"{name} {ctype}: {{{digits}}}")
 
 

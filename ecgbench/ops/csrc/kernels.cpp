@@ -47,9 +47,22 @@ template <class T> static void sum_parts(const T* parts, T* out, int64_t count, 
   });
 }
 
+// out[i] = 2^x[i], computed `repeats` times from the cache: the machine's limit for the scan, and a test of `exp2`.
+EXPORT void exp2_float(const float* x, float* out, int64_t size, int repeats, int threads) {
+  constexpr int64_t span = 2048, lanes = Simd<float>::lanes;
+  run_tasks((size + span - 1) / span, threads, [&](auto next) {
+    for (int64_t task; (task = next()) >= 0;)
+      for (int repeat = 0; repeat < repeats; repeat++)
+        for (int64_t i = task * span; i < std::min(size, (task + 1) * span); i += lanes)
+          store(out + i, exp2<float>(load(x + i, size - i)), size - i);
+  });
+}
+
 EXPORT void set_parallel_region(void* region) { parallel_region = reinterpret_cast<ParallelRegion>(region); }
 EXPORT int chunk_length() { return CHUNK; }
 EXPORT int vector_bytes() { return VECTOR_BYTES; }
+EXPORT int scan_args_size() { return sizeof(ScanArgs); }
+EXPORT int conv_args_size() { return sizeof(ConvArgs); }
 
 EXPORT int scan_float(const ScanArgs* args, int backward, int threads) {
   return run_scan<float>(*args, backward, threads);
