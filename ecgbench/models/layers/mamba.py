@@ -66,6 +66,8 @@ class Mamba(nn.Module):
         self.A_log = nn.Parameter(torch.arange(1, d_state + 1).float().log().repeat(self.d_inner, 1))  # S4D-real
         self.D = nn.Parameter(torch.ones(self.d_inner))
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
+        for parameter in (self.A_log, self.D):
+            parameter._no_weight_decay = True  # mamba-ssm's flag: decay would change the time constants
         self._init_dt(dt_min, dt_max)
 
     def _init_dt(self, dt_min: float, dt_max: float) -> None:
