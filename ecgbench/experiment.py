@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import RichProgressBar
@@ -47,11 +48,16 @@ def check(config: DictConfig) -> None:
     )
     if reason:
         raise ConfigError(reason)
-    with torch.device("meta"):  # the constructor's own checks, without weights
-        instantiate(config.model, _convert_="all")
-    instantiate(config.noise, _convert_="all")
     launch.n_processes(config)
-    resolve_backend(config.scan_backend, device_of(config))
+    try:
+        resolve_backend(config.scan_backend, device_of(config))
+        with torch.device("meta"):  # the constructors' own checks, without weights
+            for node in (config.model, config.noise, config.dataset):
+                instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        raise ConfigError(str(error.__cause__)) from error
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def device_of(config: DictConfig) -> torch.device:
@@ -75,14 +81,14 @@ def run(config: DictConfig, store: Store | None = None) -> Path:
     """Train, predict, score and report; returns the run's folder."""
     check(config)
     launch.refuse_foreign_launcher()
-    store = store or open_data(config)
+    data = build_data(config, store or open_data(config))
     run_dir = _new_folder(config)
     OmegaConf.save(config, run_dir / "run.yaml")
     world = launch.n_processes(config)
     if world > 1:
         launch.run_workers(run_dir, world)
     else:
-        execute(config, run_dir, store)
+        execute(config, run_dir, data)
     return run_dir
 
 
@@ -94,17 +100,16 @@ def announce(run_dir: Path) -> None:
     console.print(str(run_dir), markup=False, soft_wrap=True, highlight=False)
 
 
-def execute(config: DictConfig, run_dir: Path, store: Store) -> None:
+def execute(config: DictConfig, run_dir: Path, data: EcgDataModule) -> None:
     """One process's part of a run, its messages in the run's log."""
     with run_log(launch.log_file(run_dir, 0)):
-        _execute(config, run_dir, store)
+        _execute(config, run_dir, data)
 
 
-def _execute(config: DictConfig, run_dir: Path, store: Store) -> None:
+def _execute(config: DictConfig, run_dir: Path, data: EcgDataModule) -> None:
     """Train, predict; the first process also scores, reports and logs."""
     started = time.monotonic()
     pl.seed_everything(config.seed, verbose=False)
-    data = build_data(config, store)
     task = build_task(config)
     trainer = build_trainer(config, run_dir)
     try:

@@ -10,7 +10,8 @@ def main(run_dir: Path) -> None:
 
     config.register()
     resolved = config.load(run_dir / "run.yaml")
-    experiment.execute(resolved, run_dir, experiment.open_data(resolved))
+    data = experiment.build_data(resolved, experiment.open_data(resolved))
+    experiment.execute(resolved, run_dir, data)
 
 
 if __name__ == "__main__":

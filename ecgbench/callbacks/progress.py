@@ -20,7 +20,8 @@ class EpochLines(pl.Callback):
         """One line on the first process."""
         if not trainer.is_global_zero:
             return
-        values = {k: float(v) for k, v in trainer.callback_metrics.items() if "/" in k}
+        values = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/"))}
         text = "  ".join(f"{name} {value:.5g}" for name, value in sorted(values.items()))
         seconds = time.monotonic() - self._started
-        self._console.print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {text}  {seconds:.1f} s")
+        line = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {text}  {seconds:.1f} s"
+        self._console.print(line, soft_wrap=True, highlight=False)

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from ecgbench.data.dataset import EcgWindowDataset
 from ecgbench.data.examples import SuperresExamples
-from ecgbench.data.noise import Condition, Noise, Split
+from ecgbench.data.noise import SPLITS, Condition, Noise, Split
 from ecgbench.data.record import EcgBatch
 from ecgbench.data.sampler import FixedBatches, GlobalBatches
 from ecgbench.data.splits import require_split
@@ -28,11 +28,13 @@ class EcgDataModule(pl.LightningDataModule):
     num_workers: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a store without training, validation or test windows before anything is trained."""
+        """Refuse a store with an empty split, or missing noise recordings, before anything is trained."""
         super().__init__()
         self.conditions: list[Condition] = self.noise.conditions()
-        for split in ("train", "val", "test"):
+        for split in SPLITS:
             require_split(self.store.index, split)
+        low_fs_hz = self.store.fs_hz / self.examples.upscale
+        self.traces = {split: self.noise.traces(split, low_fs_hz) for split in SPLITS}
 
     def rows(self, split: Split) -> np.ndarray:
         """Rows of the store's index that belong to a split."""
@@ -46,7 +48,7 @@ class EcgDataModule(pl.LightningDataModule):
             examples=self.examples,
             noise=self.noise,
             conditions=self.conditions,
-            traces=self.noise.traces(split, self.store.fs_hz / self.examples.upscale),
+            traces=self.traces[split],
             crop_samples=self.crop_samples,
             seed=self.seed,
         )

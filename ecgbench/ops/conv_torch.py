@@ -48,8 +48,9 @@ def _backward(
     padded, taps = _padded(x, weight, initial_state, reverse), _taps(weight, reverse)
     if silu:
         grad_y = torch.ops.aten.silu_backward(grad_y, _filtered(padded, taps, bias, length))
+    product = torch.empty_like(grad_y)
     windows = [padded[..., k : k + length] for k in range(len(taps))]
-    grad_taps = [torch.einsum("bdl,bdl->d", grad_y, window) for window in windows]
+    grad_taps = [torch.mul(grad_y, window, out=product).sum((0, 2)) for window in windows]
     grad_weight = torch.stack(grad_taps[::-1] if reverse else grad_taps, dim=1)
     grad_padded = torch.zeros_like(padded)
     for k, tap in enumerate(taps):

@@ -20,18 +20,19 @@ def _wandb_logger(config: DictConfig, run_dir: Path) -> WandbLogger:
     import wandb
 
     options, choices = config.logger.wandb, config.choices
-    return WandbLogger(
+    run = wandb.init(
         project=options.project,
         entity=options.entity,
         group=options.group,
-        offline=options.mode == "offline",
-        save_dir=run_dir,
+        mode=options.mode,
+        dir=run_dir,
         name=f"{choices.model}/{choices.dataset}/s{config.seed}",
         job_type=choices.task,
         tags=[choices.task, choices.dataset, choices.model],
         config=OmegaConf.to_container(config),
         settings=wandb.Settings(silent=True, console="off"),
     )
+    return WandbLogger(experiment=run, save_dir=run_dir)
 
 
 def wandb_logger(loggers: list[Logger]) -> WandbLogger | None:

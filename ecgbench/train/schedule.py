@@ -36,9 +36,10 @@ def optimizer_maker(config: DictConfig) -> Callable[[nn.Module], Optimizer]:
     def make(model: nn.Module) -> Optimizer:
         parameters = [p for p in model.parameters() if p.requires_grad]
         spared = [p for p in parameters if getattr(p, "_no_weight_decay", False)]
+        if not (spared and options.get("weight_decay")):
+            return kind(parameters, **options)
         decayed = [p for p in parameters if not getattr(p, "_no_weight_decay", False)]
-        groups = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
-        return kind([g for g in groups if g["params"]], **options)
+        return kind([{"params": decayed}, {"params": spared, "weight_decay": 0.0}], **options)
 
     return make
 

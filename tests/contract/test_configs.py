@@ -17,7 +17,8 @@ OWN_FILES = [p for p in sorted(CONF_DIR.glob("*/*.yaml")) if p.parent.name not i
 def is_explained(line: str) -> bool:
     """Whether a YAML line is a comment, has one, or only opens a mapping or a list of defaults."""
     text = line.strip()
-    return not text or "#" in text or "${" in text or text.endswith(":") or text.startswith(("- ", "_target_", "defaults"))
+    says = not text or "#" in text or "${" in text
+    return says or text.endswith(":") or text.startswith(("- ", "_target_", "defaults"))
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
@@ -53,7 +54,7 @@ def test_the_order_of_precedence_is_group_task_recipe_debug_command_line() -> No
     """A recipe overrides the task's choice of noise, debug the recipe's epochs, the command line everything."""
     assert compose([]).choices.noise == "gaussian"
     recipe = compose(["experiments=superres_ptbxl"])
-    assert (recipe.choices.dataset, recipe.choices.noise, recipe.trainer.max_epochs) == ("ptbxl", "none", 100)
+    assert (recipe.choices.dataset, recipe.choices.noise, recipe.trainer.max_epochs) == ("ptbxl", "none", 300)
     debugged = compose(["experiments=superres_ptbxl", "debug=fdr"])
     assert debugged.trainer.max_epochs == 1
     assert compose(["experiments=superres_ptbxl", "debug=fdr", "trainer.max_epochs=7"]).trainer.max_epochs == 7
