@@ -105,7 +105,7 @@ def dataset(store: Store) -> EcgWindowDataset:
     examples, noise = SuperresExamples(upscale=10, protocol="official"), NoNoise()
     return EcgWindowDataset(
         store=store, split="val", examples=examples, noise=noise, conditions=noise.conditions(), traces={},
-        crop_samples=None, seed=0,
+        crop_samples=None, augment=None, seed=0,
     )  # fmt: skip
 
 

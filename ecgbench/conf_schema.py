@@ -76,6 +76,7 @@ class SuperresConf:
     upscale: int = MISSING
     window_s: float = MISSING
     crop_s: float | None = None
+    augment: Any = None
     bandpass_hz: list[float] | None = None
     bandpass_order: int = 2
     module: Any = MISSING

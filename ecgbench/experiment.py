@@ -140,6 +140,7 @@ def build_data(config: DictConfig, store: Store) -> EcgDataModule:
         noise=instantiate(config.noise, _convert_="all"),
         batch_size=config.batch_size,
         crop_samples=crop,
+        augment=instantiate(config.task.augment, _convert_="all"),
         seed=config.seed,
         num_workers=config.num_workers,
     )

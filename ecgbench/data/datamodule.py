@@ -6,6 +6,7 @@ import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Sampler
 
+from ecgbench.data.augment import LeadMixing
 from ecgbench.data.dataset import EcgWindowDataset
 from ecgbench.data.examples import SuperresExamples
 from ecgbench.data.noise import SPLITS, Condition, Noise, Split
@@ -24,6 +25,7 @@ class EcgDataModule(pl.LightningDataModule):
     noise: Noise
     batch_size: int
     crop_samples: int | None
+    augment: LeadMixing | None
     seed: int
     num_workers: int = 0
 
@@ -50,6 +52,7 @@ class EcgDataModule(pl.LightningDataModule):
             conditions=self.conditions,
             traces=self.traces[split],
             crop_samples=self.crop_samples,
+            augment=self.augment,
             seed=self.seed,
         )
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ecgbench.data.augment import LeadMixing
 from ecgbench.data.examples import SuperresExamples
 from ecgbench.data.keyed_random import uniforms
 from ecgbench.data.noise import Condition, Noise, NoiseDraw, Split, add_noise
@@ -41,6 +42,7 @@ class EcgWindowDataset(Dataset[EcgBatch]):
     conditions: Sequence[Condition]
     traces: Mapping[str, np.ndarray]
     crop_samples: int | None
+    augment: LeadMixing | None
     seed: int
 
     def __post_init__(self) -> None:
@@ -54,6 +56,10 @@ class EcgWindowDataset(Dataset[EcgBatch]):
         """A whole batch, in the order of its keys."""
         rows = np.fromiter((key.row for key in keys), dtype=np.int64, count=len(keys))
         high_mv, valid = self._windows(rows, keys)
+        if self.split == "train" and self.augment is not None:
+            names = [self._name(key) for key in keys]
+            windows = zip(high_mv, names, strict=True)
+            high_mv = np.stack([self.augment(window, self.store.leads, name) for window, name in windows])
         low_mv = self.examples.low(high_mv)
         low_valid = -(-valid // self.examples.upscale)
         noisy_mv = add_noise(low_mv, low_valid, [self.draw(key) for key in keys], self.traces)
@@ -86,5 +92,9 @@ class EcgWindowDataset(Dataset[EcgBatch]):
 
     def _crop_start(self, key: SampleKey, crop: int) -> int:
         """First sample of a crop, at any phase of the low-rate grid, inside the real samples where they suffice."""
-        place, *_ = uniforms("crop", self.seed, key.epoch, self._record_ids[key.row], self._starts[key.row])
+        place, *_ = uniforms("crop", *self._name(key))
         return int(place * (max(0, int(self._n_valid[key.row]) - crop) + 1))
+
+    def _name(self, key: SampleKey) -> tuple[object, ...]:
+        """What the random choices of a training sample depend on."""
+        return self.seed, key.epoch, self._record_ids[key.row], self._starts[key.row]
