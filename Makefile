@@ -4,7 +4,6 @@ TORCH  := 2.13.0
 PIP    := 25.3
 BIN    := .venv/bin
 PY     := $(BIN)/python
-DATA   ?= data
 
 .PHONY: help install run test test-all lint type format smoke data reproduce bench lock clean
 

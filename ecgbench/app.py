@@ -6,6 +6,7 @@ Nothing heavy is imported before the configuration is known to be right, so `--h
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -55,8 +56,9 @@ def help_text() -> str:
 
 
 def known_keys() -> list[str]:
-    """Every key of the default configuration, for suggestions."""
-    return configuration.leaf_keys(configuration.compose([]))
+    """Every key of the configuration with the groups that were chosen, for suggestions."""
+    choices = [f"{group}={choice}" for group, names in configuration.groups().items() for choice in names]
+    return configuration.leaf_keys(configuration.compose([o for o in sys.argv[1:] if o in choices]))
 
 
 def _hydra_main() -> Any:
@@ -75,6 +77,9 @@ def _job(config: DictConfig) -> Any:
         resolved = configuration.from_hydra(config, job)
         if job.mode == RunMode.MULTIRUN:
             from ecgbench import sweep
+
+            if resolved.logger.wandb is not None and resolved.logger.wandb.group is None:
+                resolved.logger.wandb.group = Path(job.sweep.dir).name
 
             return sweep.run_job(resolved)
         from ecgbench import experiment

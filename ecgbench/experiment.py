@@ -1,6 +1,9 @@
 """A run, from a resolved configuration to a scored and reported folder."""
 
+import hashlib
 import json
+import logging
+import signal
 import sys
 import time
 from datetime import datetime
@@ -14,13 +17,14 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.loggers import Logger
 from rich.console import Console
 from torch import nn
 
 from ecgbench import provenance, scoring
 from ecgbench.callbacks.benchmark import BenchmarkLogger
 from ecgbench.callbacks.progress import EpochLines
-from ecgbench.config import ConfigError, check_targets, config_hash, locate
+from ecgbench.config import PLACE_KEYS, ConfigError, check_targets, config_hash, locate
 from ecgbench.data.datamodule import EcgDataModule
 from ecgbench.data.store import Store, StoreSpec, open_store
 from ecgbench.ops import resolve_backend
@@ -48,16 +52,38 @@ def check(config: DictConfig) -> None:
     )
     if reason:
         raise ConfigError(reason)
+    _check_training(config)
+    device = device_of(config)
     launch.n_processes(config)
     try:
-        resolve_backend(config.scan_backend, device_of(config))
+        resolve_backend(scan_backend(config), device)
         with torch.device("meta"):  # the constructors' own checks, without weights
-            for node in (config.model, config.noise, config.dataset):
+            for node in (config.model, config.noise, config.dataset, task.augment, *task.baselines.values()):
                 instantiate(node, _convert_="all")
     except InstantiationException as error:
         raise ConfigError(str(error.__cause__)) from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _check_training(config: DictConfig) -> None:
+    """Refuse training that would never be validated, and a baseline that takes the model's name."""
+    trainer = config.trainer
+    for name, value in (("batch_size", config.batch_size), ("trainer.max_epochs", trainer.max_epochs)):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}; it must be at least 1")
+    if trainer.check_val_every_n_epoch > trainer.max_epochs or trainer.limit_val_batches == 0:
+        raise ConfigError(
+            f"no validation would happen in {trainer.max_epochs} epochs, so no checkpoint could be chosen; "
+            "lower trainer.check_val_every_n_epoch or raise trainer.limit_val_batches"
+        )
+    if config.choices.model in config.task.baselines:
+        raise ConfigError(f"task.baselines holds {config.choices.model!r}, the model's own name; rename the baseline")
+
+
+def scan_backend(config: DictConfig) -> str:
+    """The selective scan's backend that the model is built with."""
+    return str(config.model.get("scan_backend", config.scan_backend))
 
 
 def device_of(config: DictConfig) -> torch.device:
@@ -77,19 +103,45 @@ def open_data(config: DictConfig) -> Store:
     return open_store(source, spec, Path(config.store_dir), jobs=config.jobs)
 
 
-def run(config: DictConfig, store: Store | None = None) -> Path:
+def run(config: DictConfig, data: EcgDataModule | None = None) -> Path:
     """Train, predict, score and report; returns the run's folder."""
     check(config)
     launch.refuse_foreign_launcher()
-    data = build_data(config, store or open_data(config))
+    data = data or build_data(config, open_data(config))
     run_dir = _new_folder(config)
     OmegaConf.save(config, run_dir / "run.yaml")
+    scoring.write_json(run_dir / "env.json", provenance.environment())
     world = launch.n_processes(config)
-    if world > 1:
+    if world > 1 and is_trainable(config):
         launch.run_workers(run_dir, world)
     else:
         execute(config, run_dir, data)
     return run_dir
+
+
+def is_trainable(config: DictConfig) -> bool:
+    """Whether the model has parameters; one without needs no training and no second process."""
+    with torch.device("meta"):
+        return n_parameters(instantiate(config.model, _convert_="all")) > 0
+
+
+def identity(config: DictConfig, data: EcgDataModule) -> dict[str, str]:
+    """What two runs must share to be the same experiment (all of it) or to stand in one table (all but the first).
+
+    `test_hash` covers every parameter of the test: window, filter, rates, decimation, and the noise's bytes.
+    """
+    task, store = config.task, data.store
+    test = {
+        "window": [store.fs_hz, task.window_s, task.bandpass_hz and list(task.bandpass_hz), task.bandpass_order],
+        "degradation": [str(task.protocol), task.upscale],
+        "noise": data.noise.identity(),
+    }
+    return {
+        "config_hash": config_hash(config),
+        "protocol": protocol_name(config, data.noise.variant),
+        "test_hash": hashlib.sha256(json.dumps(test, sort_keys=True).encode()).hexdigest(),
+        "data_hash": store.data_hash,
+    }
 
 
 def announce(run_dir: Path) -> None:
@@ -101,9 +153,13 @@ def announce(run_dir: Path) -> None:
 
 
 def execute(config: DictConfig, run_dir: Path, data: EcgDataModule) -> None:
-    """One process's part of a run, its messages in the run's log."""
-    with run_log(launch.log_file(run_dir, 0)):
-        _execute(config, run_dir, data)
+    """One process's part of a run, its messages and its traceback in its log."""
+    with run_log(launch.log_file(run_dir, launch.own_rank())):
+        try:
+            _execute(config, run_dir, data)
+        except BaseException:
+            logging.getLogger("ecgbench").exception("the run stopped")
+            raise
 
 
 def _execute(config: DictConfig, run_dir: Path, data: EcgDataModule) -> None:
@@ -111,10 +167,12 @@ def _execute(config: DictConfig, run_dir: Path, data: EcgDataModule) -> None:
     started = time.monotonic()
     pl.seed_everything(config.seed, verbose=False)
     task = build_task(config)
-    trainer = build_trainer(config, run_dir)
+    systems = {config.choices.model: task.model, **instantiate(config.task.baselines, _convert_="all")}
+    loggers = build_loggers(config, run_dir)
+    failed = True
     try:
+        trainer = build_trainer(config, run_dir, loggers)
         fit = train(trainer, task, data)
-        systems = {config.choices.model: task.model, **instantiate(config.task.baselines, _convert_="all")}
         predicted = time.monotonic()
         _predict(task, systems, data, trainer, run_dir, device_of(config))
         predicted = time.monotonic() - predicted
@@ -124,11 +182,12 @@ def _execute(config: DictConfig, run_dir: Path, data: EcgDataModule) -> None:
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, BenchmarkLogger):
                     callback.log_benchmark(trainer, run_dir)
+        failed = False
     finally:
-        if wandb_logger(trainer.loggers):
+        if wandb_logger(loggers):
             import wandb
 
-            wandb.finish()
+            wandb.finish(exit_code=int(failed))
 
 
 def build_data(config: DictConfig, store: Store) -> EcgDataModule:
@@ -156,7 +215,7 @@ def build_task(config: DictConfig) -> Superres:
     )
 
 
-def build_trainer(config: DictConfig, run_dir: Path) -> pl.Trainer:
+def build_trainer(config: DictConfig, run_dir: Path, loggers: list[Logger]) -> pl.Trainer:
     """Lightning's trainer; samplers are ours, so that no process sees a sample twice."""
     callbacks = [instantiate(callback, _convert_="all") for callback in config.callbacks.values()]
     on_terminal = sys.stdout.isatty()
@@ -168,10 +227,11 @@ def build_trainer(config: DictConfig, run_dir: Path) -> pl.Trainer:
         "enable_progress_bar": on_terminal,
     }
     return instantiate(
-        config.trainer,
+        OmegaConf.masked_copy(config.trainer, [key for key in config.trainer if key != "plugins"]),
         callbacks=callbacks,
-        logger=build_loggers(config, run_dir),
+        logger=loggers,
         default_root_dir=str(run_dir),
+        plugins=launch.plugins(config),
         _convert_="all",
         **options,
     )
@@ -180,17 +240,19 @@ def build_trainer(config: DictConfig, run_dir: Path) -> pl.Trainer:
 def train(trainer: pl.Trainer, task: Superres, data: EcgDataModule) -> dict[str, Any] | None:
     """Fit and load the checkpoint with the lowest validation loss; None for a model without parameters."""
     if n_parameters(task.model) == 0:
-        data.trainer = trainer
         return None
     started = time.monotonic()
-    trainer.fit(task, datamodule=data)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(task, datamodule=data)
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from stop
     best = trainer.checkpoint_callback
     if not best or not best.best_model_path or not torch.isfinite(torch.as_tensor(best.best_model_score)):
         raise FloatingPointError("no epoch had a finite validation loss; lower optimizer.lr or clip gradients")
     checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     task.load_state_dict(checkpoint["state_dict"])
+    task.float()
     return {
         "epochs": trainer.current_epoch,
         "best_epoch": int(checkpoint["epoch"]) + 1,
@@ -233,9 +295,11 @@ def finish(
     scores.to_parquet(run_dir / "scores.parquet")
     scoring.noise_table(data).to_parquet(run_dir / "predictions" / "noise.parquet")
     chosen = scoring.drawn_records(scores, model, data.conditions)
-    scoring.write_examples(run_dir / "examples.npz", chosen, systems, task, data)
-    backend = resolve_backend(config.scan_backend, device_of(config))
-    env = {**provenance.environment(), "data_hash": store.data_hash, "scan_backend": backend._asdict()}
+    device = device_of(config)
+    scoring.write_examples(run_dir / "examples.npz", chosen, systems, task, data, device)
+    backend = resolve_backend(scan_backend(config), device)
+    env = json.loads((run_dir / "env.json").read_text())
+    env |= {"data_hash": store.data_hash, "scan_backend": backend._asdict()}
     scoring.write_json(run_dir / "env.json", env)
     result = {**description(config, data, systems), **facts, **scoring.summaries(scores, task, model)}
     scoring.write_json(run_dir / "result.json", result)
@@ -249,15 +313,13 @@ def description(config: DictConfig, data: EcgDataModule, systems: dict[str, nn.M
     return {
         "schema_version": 1,
         "task": config.task.name,
-        "protocol": protocol_name(config, data.noise.variant),
+        **identity(config, data),
         "comparable_to_published": False,
         "notes": notes(config, data, n_parameters(systems[model]) > 0),
         "dataset": config.choices.dataset,
         "model": model,
         "label": label(config),
         "seed": config.seed,
-        "config_hash": config_hash(config),
-        "data_hash": data.store.data_hash,
         "n_parameters": n_parameters(systems[model]),
         "records": {**index.groupby("split")["record_id"].nunique().to_dict(), "skipped": len(data.store.skipped)},
         "patients": index.groupby("split")["patient_id"].nunique().to_dict(),
@@ -287,8 +349,12 @@ def protocol_name(config: DictConfig, noise_variant: str) -> str:
 
 
 def label(config: DictConfig) -> str:
-    """The model's name and every model key that was set beside its defaults."""
-    changed = [o.removeprefix("model.") for o in config.overrides if o.startswith("model.")]
+    """The model's name and everything else that was set on the command line and can move its scores."""
+    own = ("model", "dataset", "task", "experiments", "seed", "logger", "num_workers", *PLACE_KEYS)
+    plain = [o.lstrip("+~") for o in config.overrides]
+    changed = [
+        o.removeprefix("model.") for o in plain if o.partition("=")[0] not in own and not o.startswith("logger.")
+    ]
     return f"{config.choices.model} ({', '.join(changed)})" if changed else str(config.choices.model)
 
 

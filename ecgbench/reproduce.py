@@ -21,9 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         rerun = reproduce(options.run_dir, options.places)
+        table = compare_runs(options.run_dir, rerun, options.rtol)
     except Exception as error:
         return complain(error)
-    table = compare_runs(options.run_dir, rerun, options.rtol)
     _print(table, options.run_dir, rerun)
     table.to_csv(rerun / "reproduction.csv", index=False)
     return int((table["verdict"] == "different").any())
@@ -49,15 +49,17 @@ def reproduce(run_dir: Path, places: list[str]) -> Path:
         raise configuration.ConfigError(
             f"{run_dir} has no result.json: that run did not finish; nothing to compare with"
         )
-    wanted = json.loads((run_dir / "result.json").read_text())["data_hash"]
+    result = json.loads((run_dir / "result.json").read_text())
     experiment.check(config)
-    store = experiment.open_data(config)
-    if store.data_hash != wanted:
-        raise configuration.ConfigError(
-            f"the data differ: the run used data hash {wanted}, here it is {store.data_hash}; "
-            "give the same recordings with dataset.root=..."
-        )
-    return experiment.run(config, store)
+    data = experiment.build_data(config, experiment.open_data(config))
+    here = experiment.identity(config, data)
+    for key, place in (("data_hash", "dataset.root"), ("test_hash", "noise.root")):
+        if here[key] != result[key]:
+            raise configuration.ConfigError(
+                f"the data differ: the run has {key} {result[key]}, here it is {here[key]}; "
+                f"give the same recordings with {place}=..."
+            )
+    return experiment.run(config, data)
 
 
 def at_places(config: DictConfig, places: list[str]) -> DictConfig:
@@ -69,6 +71,8 @@ def at_places(config: DictConfig, places: list[str]) -> DictConfig:
                 f"{place!r} cannot be changed in a reproduction; allowed are "
                 f"{', '.join(configuration.PLACE_KEYS)} as key=value; for another experiment use python -m ecgbench"
             )
+        if OmegaConf.select(config, key) is None:
+            raise configuration.ConfigError(f"{place!r} cannot be set: this run has no key {key}; leave it out")
         OmegaConf.update(config, key, int(value) if key == "jobs" else value)
     return config
 

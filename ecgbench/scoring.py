@@ -14,7 +14,7 @@ from torch import nn
 
 from ecgbench.data.datamodule import EcgDataModule
 from ecgbench.data.dataset import SampleKey
-from ecgbench.data.noise import Condition, place
+from ecgbench.data.noise import Condition
 from ecgbench.data.record import EcgBatch
 from ecgbench.metrics.summary import KEYS, compare, summarise
 from ecgbench.tasks.superres import Superres
@@ -63,15 +63,13 @@ def merge_windows(shards: Sequence[Path], data: EcgDataModule, systems: Sequence
 
 def noise_table(data: EcgDataModule) -> pd.DataFrame:
     """The noise of every test window: kind, channel, first sample at the low rate, SNR."""
-    test = data.dataset("test")
-    low_samples = data.store.signals.shape[-1] // data.examples.upscale
+    test, index = data.dataset("test"), data.store.index
     rows = []
     for i, condition in enumerate(data.conditions):
         for row in data.rows("test"):
-            draw = test.draw(SampleKey(int(row), 0, i))
-            window = data.store.index.iloc[row]
-            channel, start = place(test.traces[draw.kind], draw, low_samples) if draw.kind else (-1, -1)
-            rows.append((condition.name, window.record_id, window.start, draw.kind, channel, start, draw.snr_db))
+            window = index.iloc[row]
+            noise = test.noise_place(SampleKey(int(row), 0, i))
+            rows.append((condition.name, window.record_id, window.start, *noise))
     return pd.DataFrame(rows, columns=["condition", "record_id", "start", "kind", "channel", "noise_start", "snr_db"])
 
 
@@ -123,6 +121,7 @@ def write_examples(
     systems: Mapping[str, nn.Module],
     task: Superres,
     data: EcgDataModule,
+    device: torch.device,
 ) -> None:
     """The drawn records' first windows: input, truth, and what the model and the first baseline made of them."""
     index = data.store.index
@@ -131,8 +130,8 @@ def write_examples(
     names = list(systems)[:2] if len(systems) > 1 else list(systems) * 2
     outputs, snrs = [], []
     for name in names:
-        output = systems[name].cpu()(batch.x)
-        outputs.append(output[0] if isinstance(output, tuple) else output)
+        output = systems[name](batch.x.to(device))
+        outputs.append((output[0] if isinstance(output, tuple) else output).cpu())
         snrs.append(task.scores(outputs[-1], batch)["snr_db"].numpy())
     np.savez_compressed(
         path,

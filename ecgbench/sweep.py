@@ -1,5 +1,6 @@
 """Sweeps: run only what is missing, let no failed job stop the others, end with one comparison."""
 
+import json
 import sys
 import traceback
 from dataclasses import dataclass
@@ -27,30 +28,26 @@ def run_job(config: DictConfig) -> SweepJob:
     label = " ".join(config.overrides) or str(config.choices.model)
     try:
         experiment.check(config)
-        store = experiment.open_data(config)
-        finished = find_finished(config, store.data_hash)
+        data = experiment.build_data(config, experiment.open_data(config))
+        finished = find_finished(config, experiment.identity(config, data))
         if finished:
             print(f"already there: {label}: {finished}")
-        return SweepJob(label, finished or experiment.run(config, store), None)
+        return SweepJob(label, finished or experiment.run(config, data), None)
     except Exception as error:
         traceback.print_exception(error)
         return SweepJob(label, None, f"{type(error).__name__}: {error}")
 
 
-def find_finished(config: DictConfig, data_hash: str) -> Path | None:
-    """The newest complete run folder with this configuration, data hash and protocol version."""
-    import json
-
-    from ecgbench.config import config_hash
+def find_finished(config: DictConfig, identity: dict[str, str]) -> Path | None:
+    """The newest complete run folder of the same experiment, by the same version of the program."""
     from ecgbench.version import __version__
 
-    choices, digits = config.choices, config_hash(config)
+    choices = config.choices
     parent = Path(config.output_dir) / choices.task / choices.dataset / choices.model
-    for folder in sorted(parent.glob(f"*_{digits}*"), reverse=True):
-        result, env = folder / "result.json", folder / "env.json"
-        if result.is_file() and (folder / "report.html").is_file():
-            same_data = json.loads(result.read_text())["data_hash"] == data_hash
-            if same_data and json.loads(env.read_text())["ecgbench"] == __version__:
+    for folder in sorted(parent.glob(f"*_{identity['config_hash']}*"), reverse=True):
+        if (folder / "result.json").is_file() and (folder / "report.html").is_file():
+            result, env = (json.loads((folder / name).read_text()) for name in ("result.json", "env.json"))
+            if env["ecgbench"] == __version__ and all(result.get(key) == value for key, value in identity.items()):
                 return folder
     return None
 

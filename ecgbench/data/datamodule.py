@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Sampler
 from ecgbench.data.augment import LeadMixing
 from ecgbench.data.dataset import EcgWindowDataset
 from ecgbench.data.examples import SuperresExamples
-from ecgbench.data.noise import SPLITS, Condition, Noise, Split
+from ecgbench.data.noise import SPLITS, Condition, Noise, NoiseDraw, Split, place
 from ecgbench.data.record import EcgBatch
 from ecgbench.data.sampler import FixedBatches, GlobalBatches
 from ecgbench.data.splits import require_split
@@ -37,6 +37,10 @@ class EcgDataModule(pl.LightningDataModule):
             require_split(self.store.index, split)
         low_fs_hz = self.store.fs_hz / self.examples.upscale
         self.traces = {split: self.noise.traces(split, low_fs_hz) for split in SPLITS}
+        n_low = self.store.signals.shape[-1] // self.examples.upscale
+        for traces in self.traces.values():
+            for kind, trace in traces.items():
+                place(trace, NoiseDraw(kind, 0.0, 0.0, 0.0), n_low)
 
     def rows(self, split: Split) -> np.ndarray:
         """Rows of the store's index that belong to a split."""

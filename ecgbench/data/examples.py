@@ -19,7 +19,23 @@ class SuperresExamples:
     upscale: int
     protocol: Literal["official", "antialiased"]
 
-    def low(self, high_mv: np.ndarray) -> np.ndarray:
-        """(batch, lead, time) to (batch, lead, time / upscale), mV, sample k at high-rate sample k * upscale."""
-        decimate = decimate_stride if self.protocol == "official" else decimate_antialiased
-        return np.ascontiguousarray(decimate(high_mv, self.upscale), dtype=np.float32)
+    @property
+    def is_local(self) -> bool:
+        """Whether a low-rate sample depends on its own high-rate sample alone, so that crops can be made first."""
+        return self.protocol == "official"
+
+    def low(self, high_mv: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """(batch, lead, time) to (batch, lead, time / upscale), mV, sample k at high-rate sample k * upscale.
+
+        Of row i the first valid[i] samples are real; padding stays zero and does not reach into them.
+        """
+        if self.is_local:
+            return np.ascontiguousarray(decimate_stride(high_mv, self.upscale), dtype=np.float32)
+        low_mv = decimate_antialiased(high_mv, self.upscale)
+        for i in np.flatnonzero(valid < high_mv.shape[-1]):
+            n_low = -(-int(valid[i]) // self.upscale)
+            missing = n_low * self.upscale - int(valid[i])
+            real = np.pad(high_mv[i, :, : valid[i]], ((0, 0), (0, missing)), mode="edge")
+            low_mv[i] = 0
+            low_mv[i, :, :n_low] = decimate_antialiased(real, self.upscale)
+        return low_mv

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from ecgbench.data.file_hash import hash_files
 from ecgbench.data.keyed_random import uniforms
 from ecgbench.data.nstdb import FS_HZ as NSTDB_FS_HZ
 from ecgbench.data.nstdb import Nstdb
@@ -60,6 +61,17 @@ class Noise(ABC):
         """What sets test noise apart from the usual one, for the protocol's name; empty when nothing does."""
         return ""
 
+    def identity(self) -> dict[str, object]:
+        """Everything that decides the test noise at a given kind and SNR, as plain values."""
+        return {"noise": type(self).__name__}
+
+    def check_ranges(self) -> None:
+        """Refuse shares and levels that cannot be drawn from."""
+        if not 0 <= self.clean_fraction <= 1:
+            raise ValueError(f"noise.clean_fraction is {self.clean_fraction}; it is a part, from 0 to 1")
+        if len(self.train_snr_db) != 2 or self.train_snr_db[0] > self.train_snr_db[1]:
+            raise ValueError(f"noise.train_snr_db is {list(self.train_snr_db)}; give the lowest and the highest, in dB")
+
     def conditions(self) -> list[Condition]:
         """The test conditions: clean first, then each kind at each SNR."""
         noisy = [Condition(f"{k}@{snr:g}dB", k, float(snr)) for k in self.kinds for snr in self.test_snr_db]
@@ -106,6 +118,10 @@ class GaussianNoise(Noise):
     redraw: Literal["epoch", "run"]
     kinds: Sequence[str] = ("gaussian",)
 
+    def __post_init__(self) -> None:
+        """Refuse shares and levels that cannot be drawn from."""
+        self.check_ranges()
+
     def traces(self, split: Split, low_fs_hz: float) -> dict[str, np.ndarray]:
         """Two channels of 100,000 samples, different ones for each split."""
         rng = np.random.default_rng([SPLITS.index(split), 20_260_101])
@@ -130,7 +146,8 @@ class NstdbNoise(Noise):
     redraw: Literal["epoch", "run"]
 
     def __post_init__(self) -> None:
-        """Refuse unknown kinds and parts that do not add up."""
+        """Refuse unknown kinds, parts that do not add up, shares and levels that cannot be drawn from."""
+        self.check_ranges()
         unknown = sorted(set(self.kinds) - {"bw", "em", "ma"})
         if unknown:
             raise ValueError(f"noise.kinds names {unknown}; allowed are bw, em, ma")
@@ -141,6 +158,12 @@ class NstdbNoise(Noise):
     def variant(self) -> str:
         """`uncut` when test noise has been heard in training."""
         return "uncut" if self.time_cut is None else ""
+
+    def identity(self) -> dict[str, object]:
+        """The recordings' bytes and how they are cut and thinned."""
+        files = [Path(self.root) / f"{kind}{end}" for kind in self.kinds for end in (".hea", ".dat")]
+        cut = None if self.time_cut is None else list(self.time_cut)
+        return {**super().identity(), "rate_path": self.rate_path, "time_cut": cut, "files": hash_files(files)}
 
     def traces(self, split: Split, low_fs_hz: float) -> dict[str, np.ndarray]:
         """This split's part of bw, em and ma in mV at the low rate, (2, time)."""

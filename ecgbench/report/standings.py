@@ -22,6 +22,7 @@ class GroupKey(NamedTuple):
     protocol: str
     dataset: str
     data_hash: str
+    test_hash: str
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,10 @@ def gather(run_dirs: Iterable[Path], failures: Sequence[dict] = ()) -> tuple[lis
 def _standings(runs: Sequence[RunFolder]) -> tuple[Standing, ...]:
     by_label: dict[str, list[RunFolder]] = {}
     for run in runs:
-        by_label.setdefault(run.result["label"], []).append(run)
+        label = run.result["label"]
+        if any(other.result["seed"] == run.result["seed"] for other in by_label.get(label, [])):
+            label = f"{label} #{run.result['config_hash']}"  # not another seed of the same: never averaged with it
+        by_label.setdefault(label, []).append(run)
     models = [_model_standing(label, sorted(same, key=_seed)) for label, same in by_label.items()]
     baselines = {name: run for run in reversed(runs) for name in system_names(run.result, "baseline")}
     others = [_baseline_standing(name, run) for name, run in baselines.items() if name not in by_label]

@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric
 from ecgbench.data.record import EcgBatch
 from ecgbench.metrics.collection import SUPERRES
 from ecgbench.metrics.superres import superres_scores
+from ecgbench.metrics.waveform import snr_db
 
 PROTOCOL_VERSION = 1
 """Raised whenever a change to data, metric or test condition changes a number."""
@@ -58,7 +59,10 @@ class Superres(pl.LightningModule):
             )
         for name, seconds in (("window_s", window_s), ("crop_s", crop_s)):
             n_samples = None if seconds is None else seconds * fs_hz
-            if n_samples is not None and (n_samples != int(n_samples) or n_samples % upscale or n_samples < upscale):
+            if n_samples is None:
+                continue
+            whole = round(n_samples)
+            if abs(n_samples - whole) > 1e-6 or whole % upscale or whole < upscale:
                 return (
                     f"task.{name}={seconds:g} s is {n_samples:g} samples at {fs_hz:g} Hz, "
                     f"which task.upscale={upscale} does not divide; use a multiple of {upscale / fs_hz:g} s"
@@ -86,7 +90,7 @@ class Superres(pl.LightningModule):
         prediction = self(batch.x)
         total, count = squared_error(prediction, batch.y, batch.mask)
         self.val_loss.update(total / count, weight=count)
-        self.val_snr_db.update(self.scores(prediction, batch)["snr_db"].float())
+        self.val_snr_db.update(snr_db(prediction.double(), batch.y.double(), batch.mask).float())
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.x))
         self.log("val/snr_db", self.val_snr_db, prog_bar=True, batch_size=len(batch.x))
 

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
@@ -66,8 +65,3 @@ def _target(config: DictConfig) -> tuple[Callable[..., Any], dict[str, Any]]:
 def n_parameters(model: nn.Module) -> int:
     """Number of trainable values."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def device_of(accelerator: str) -> torch.device:
-    """The device a run computes on, outside of Lightning's own loops."""
-    return torch.device("cuda") if accelerator in ("gpu", "cuda") else torch.device("cpu")

@@ -60,6 +60,7 @@ def test_a_failed_process_stops_the_others(tmp_path: Path) -> None:
     """A folder without run.yaml makes every process fail; the caller is told which one, not left waiting."""
     with pytest.raises(WorkerError, match=r"process \d of 2 failed; see .*log"):
         run_workers(tmp_path, 2)
+    assert "no run.yaml" in (tmp_path / "log.rank1.txt").read_text()
 
 
 def test_devices_must_fit_strategy_and_batch(tiny: Callable[..., list[str]]) -> None:
@@ -69,3 +70,24 @@ def test_devices_must_fit_strategy_and_batch(tiny: Callable[..., list[str]]) -> 
     with pytest.raises(ConfigError, match=r"batch_size=5 does not divide among 2 processes"):
         check(compose(tiny("trainer=ddp_cpu", "batch_size=5")))
     assert n_processes(compose(tiny("trainer=ddp_cpu"))) == 2
+    with pytest.raises(ConfigError, match=r"devices=0 names no device"):
+        check(compose(tiny("trainer.devices=0")))
+    with pytest.raises(ConfigError, match=r"needs trainer\.strategy=ddp, got 'ddp_spawn'"):
+        check(compose(tiny("trainer=ddp_cpu", "trainer.strategy=ddp_spawn")))
+
+
+def test_a_model_without_parameters_runs_in_one_process(run: Callable[..., Path]) -> None:
+    """Interpolation with a two-process trainer scores everything once, without workers."""
+    folder = run("model=interp", "trainer=ddp_cpu")
+    scores = pd.read_parquet(folder / "scores.parquet")
+    assert not scores.duplicated(KEYS).any()
+    assert not list(folder.glob("log.rank*.txt"))
+
+
+def test_another_launcher_s_copies_are_refused(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under torchrun or srun -n every copy would be a run of its own."""
+    for name, value in (("LOCAL_RANK", "0"), ("SLURM_PROCID", "1")):
+        with monkeypatch.context() as context:
+            context.setenv(name, value)
+            with pytest.raises(ConfigError, match=r"start ecgbench once"):
+                run("model=interp")

@@ -1,6 +1,7 @@
 """A whole run: every file is there, every test record is scored once, and the same run comes out the same."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from ecgbench import reproduce
 from ecgbench.config import ConfigError, compose
-from ecgbench.experiment import open_data
+from ecgbench.experiment import check, label, open_data
 
 
 def test_a_run_leaves_everything_its_reader_needs(run: Callable[..., Path]) -> None:
@@ -109,3 +110,50 @@ def test_reproduce_sees_a_difference(run: Callable[..., Path]) -> None:
 def test_a_store_is_shared_by_runs(tiny: Callable[..., list[str]]) -> None:
     """Two configurations with the same recordings and window open the same folder."""
     assert open_data(compose(tiny("seed=0"))).path == open_data(compose(tiny("seed=1"))).path
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("batch_size=0", "batch_size is 0; it must be at least 1"),
+        ("trainer.max_epochs=0", "trainer.max_epochs is 0"),
+        ("trainer.check_val_every_n_epoch=5", "no validation would happen in 2 epochs"),
+        ("trainer.limit_val_batches=0", "no checkpoint could be chosen"),
+        ("task.baselines.interp_cubic.method=akima", "'akima' is not known"),
+        ("noise.train_snr_db=[10]", "give the lowest and the highest"),
+        ("noise.clean_fraction=1.5", "it is a part, from 0 to 1"),
+        ("+task.baselines.msecg={_target_: ecgbench.models.interp.Interp, upscale: 10}", "the model's own name"),
+        ("model.scan_backend=cuda", "scan_backend=cuda"),
+    ],
+)
+def test_what_would_fail_late_is_refused_early(tiny: Callable[..., list[str]], override: str, sentence: str) -> None:
+    """Before any recording is opened."""
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        check(compose(tiny(override)))
+
+
+def test_lengths_that_floats_cannot_hold_exactly_are_accepted(tiny: Callable[..., list[str]]) -> None:
+    """2.01 s at 500 Hz is 1005 samples, although 2.01 * 500 is not 1005 in binary."""
+    check(compose(tiny("task.window_s=2.01", "task.crop_s=null", "task.upscale=5")))
+
+
+def test_double_precision_runs_to_its_report(run: Callable[..., Path]) -> None:
+    """The scores are those of a model that was trained in float64."""
+    assert (run("trainer.precision=64-true", "trainer.max_epochs=1") / "report.html").is_file()
+
+
+def test_the_antialiased_protocol_has_a_name_and_a_hash_of_its_own(run: Callable[..., Path]) -> None:
+    """Its runs never share a table with official ones; nor do runs with another filter order."""
+    results = [
+        json.loads((run("model=interp", *more) / "result.json").read_text())
+        for more in ((), ("task.protocol=antialiased",), ("task.bandpass_order=3",))
+    ]
+    assert len({r["test_hash"] for r in results}) == 3
+    assert results[0]["protocol"] != results[1]["protocol"]
+    assert len({r["data_hash"] for r in results}) == 1
+
+
+def test_a_label_names_whatever_was_changed(tiny: Callable[..., list[str]]) -> None:
+    """Learning rate and epochs are in the label, places and seeds are not."""
+    named = label(compose(["optimizer.lr=0.01", "model.n_layer=2", "seed=3", "output_dir=x", "logger=csv"]))
+    assert named == "msecg (optimizer.lr=0.01, n_layer=2)"

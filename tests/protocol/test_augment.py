@@ -34,9 +34,7 @@ def test_decimation_commutes_with_mixing() -> None:
 def test_only_the_gain_acts_at_strength_zero() -> None:
     """All leads change by one factor inside the stated range."""
     signal = twelve_leads()
-    factors = [
-        (LeadMixing(strength=0.0, gain=[0.5, 2.0])(signal, LEADS, (e,)) / signal)[0].mean() for e in range(200)
-    ]
+    factors = [(LeadMixing(strength=0.0, gain=[0.5, 2.0])(signal, LEADS, (e,)) / signal)[0].mean() for e in range(200)]
     assert 0.5 <= min(factors) < 0.6
     assert 1.7 < max(factors) <= 2.0
     assert np.median(factors) == pytest.approx(1.0, abs=0.2)

@@ -13,6 +13,7 @@ from ecgbench.data.dataset import SampleKey
 from ecgbench.data.examples import SuperresExamples
 from ecgbench.data.sampler import FixedBatches, GlobalBatches
 from ecgbench.experiment import build_data, open_data
+from ecgbench.scoring import noise_table
 from ecgbench.tasks.superres import Superres, squared_error
 
 Overrides = Callable[..., list[str]]
@@ -67,11 +68,48 @@ def test_the_antialiased_input_holds_nothing_from_above_its_nyquist_frequency() 
     t = np.arange(5000) / 500.0
     sine = np.sin(2 * np.pi * 40 * t)[None, None].astype(np.float32)
     power = {
-        protocol: float(np.square(SuperresExamples(upscale=10, protocol=protocol).low(sine)).mean())
+        protocol: float(np.square(SuperresExamples(upscale=10, protocol=protocol).low(sine, np.array([5000]))).mean())
         for protocol in ("official", "antialiased")
     }
     assert power["official"] == pytest.approx(0.5, rel=0.01)
     assert power["antialiased"] < 1e-4
+
+
+def test_antialiased_crops_are_stretches_of_the_test_time_input(tiny: Overrides) -> None:
+    """Training sees the low-rate signal that a whole window has, not one made from the crop alone."""
+    data = data_of(tiny("task.protocol=antialiased", "noise=none"))
+    keys = [SampleKey(row, 2, 0) for row in range(4)]
+    crops = data.dataset("train")[keys]
+    whole_mv = data.store.signals[:4]
+    low_mv = SuperresExamples(upscale=10, protocol="antialiased").low(whole_mv, np.full(4, whole_mv.shape[-1]))
+    for crop_mv, target_mv, window_mv, low in zip(crops.x, crops.y, whole_mv, low_mv, strict=True):
+        start = next(s for s in range(0, 1501, 10) if np.array_equal(window_mv[:, s : s + 500], target_mv))
+        np.testing.assert_array_equal(low[:, start // 10 : start // 10 + 50], crop_mv)
+
+
+def test_antialiased_padding_stays_zero_and_out_of_the_signal() -> None:
+    """A short row gives what it gives alone, then zeros."""
+    rng = np.random.default_rng(0)
+    signal = np.cumsum(rng.standard_normal((1, 2, 400)), axis=-1).astype(np.float32)
+    padded = np.concatenate([signal, np.zeros((1, 2, 600), np.float32)], axis=-1)
+    examples = SuperresExamples(upscale=10, protocol="antialiased")
+    low = examples.low(padded, np.array([400]))
+    np.testing.assert_array_equal(low[..., :40], examples.low(signal, np.array([400])))
+    assert (low[..., 40:] == 0).all()
+
+
+def test_the_stored_noise_table_rebuilds_the_input_of_a_padded_window(tiny: Overrides) -> None:
+    """Kind, channel and first sample of the table, cut from the traces by hand, give the noise that was added."""
+    config = compose(tiny("task.window_s=6", "noise.test_snr_db=[10]"))
+    data = build_data(config, open_data(config))
+    table = noise_table(data).query("condition == 'gaussian@10dB'").reset_index()
+    rows = data.rows("test")
+    noisy, clean = (data.dataset("test")[[SampleKey(int(r), 0, c) for r in rows]].x.numpy() for c in (1, 0))
+    for added, row in zip(noisy - clean, table.itertuples(), strict=True):
+        trace = data.traces["test"]["gaussian"][row.channel, row.noise_start : row.noise_start + 200]
+        lead = added[1, :200]
+        assert np.corrcoef(lead, trace)[0, 1] > 0.9999
+        assert (added[:, 200:] == 0).all()
 
 
 def test_short_windows_are_masked_and_padding_changes_no_loss_and_no_score(tiny: Overrides) -> None:

@@ -111,7 +111,8 @@ def _result(names: list[str], conditions: list[dict]) -> dict[str, Any]:
     return {
         "schema_version": 1, "task": "superres", "protocol": "superres-official-v1", "comparable_to_published": False,
         "notes": ["The recordings are simulated."], "dataset": "simulated", "model": names[0], "label": names[0],
-        "seed": 0, "config_hash": "0123abcd", "data_hash": "d" * 64, "n_parameters": 1911672, "records": counts,
+        "seed": 0, "config_hash": "0123abcd", "data_hash": "d" * 64,
+        "test_hash": "e" * 64, "n_parameters": 1911672, "records": counts,
         "patients": counts, "skipped": [], "conditions": conditions,
         "fit": {"epochs": 3, "best_epoch": 2, "best_val_loss": 0.001, "seconds": 61.2},
         "timing": {"seconds_total": 90.1, "predict_seconds": 3.0},
