@@ -15,6 +15,11 @@ from ecgbench import fetch as verb
 from ecgbench.data.fetch import FetchError, fetch
 
 
+def heed_interrupts() -> None:
+    """In the child: Ctrl-C works again where these tests run in a background job, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def mirror() -> Iterator[Mirror]:
     """A healthy mirror of three files."""
@@ -178,7 +183,9 @@ def test_an_interrupted_run_leaves_parts_that_the_next_one_completes(mirror, tmp
     mirror.files = {"bw.dat": SIGNAL * 20}
     mirror.seconds_per_piece = 0.01
     command = [sys.executable, "-m", "ecgbench.fetch", "nstdb", "--base-url", mirror.url, "--root", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
     part = tmp_path / "bw.dat.part"
     deadline = time.monotonic() + 60
     while not (part.exists() and part.stat().st_size > 200_000):
