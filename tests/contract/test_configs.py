@@ -54,7 +54,7 @@ def test_the_order_of_precedence_is_group_task_recipe_debug_command_line() -> No
     """A recipe overrides the task's choice of noise, debug the recipe's epochs, the command line everything."""
     assert compose([]).choices.noise == "gaussian"
     recipe = compose(["experiments=superres_ptbxl"])
-    assert (recipe.choices.dataset, recipe.choices.noise, recipe.trainer.max_epochs) == ("ptbxl", "none", 150)
+    assert (recipe.choices.dataset, recipe.choices.noise, recipe.trainer.max_epochs) == ("ptbxl", "none", 80)
     debugged = compose(["experiments=superres_ptbxl", "debug=fdr"])
     assert debugged.trainer.max_epochs == 1
     assert compose(["experiments=superres_ptbxl", "debug=fdr", "trainer.max_epochs=7"]).trainer.max_epochs == 7
