@@ -73,7 +73,7 @@ def from_hydra(config: DictConfig, job: DictConfig) -> DictConfig:
     """The resolved run configuration, from the composed one and Hydra's own node."""
     choices = {str(k): v for k, v in job.runtime.choices.items() if v is not None and k != "hydra" and "/" not in k}
     return resolved(
-        OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), choices, list(job.overrides.task)
+        OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), choices, list(job.overrides.task)
     )
 
 
@@ -99,7 +99,7 @@ def config_hash(config: DictConfig) -> str:
     for key in (*PLACE_KEYS, "logger", "overrides", "choices.logger", "num_workers"):
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(identity, parent) if parent else identity
-        if node is not None and name in node:
+        if isinstance(node, DictConfig) and name in node:
             del node[name]
     text = json.dumps(OmegaConf.to_container(identity), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 from torch import nn
@@ -248,7 +248,7 @@ def train(trainer: pl.Trainer, task: Superres, data: EcgDataModule) -> dict[str,
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from stop
     best = trainer.checkpoint_callback
-    if not best or not best.best_model_path or not torch.isfinite(torch.as_tensor(best.best_model_score)):
+    if not isinstance(best, ModelCheckpoint) or best.best_model_score is None or not best.best_model_score.isfinite():
         raise FloatingPointError("no epoch had a finite validation loss; lower optimizer.lr or clip gradients")
     checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     task.load_state_dict(checkpoint["state_dict"])

@@ -85,7 +85,8 @@ def compare_runs(first: Path, second: Path, rtol: float) -> pd.DataFrame:
         raise configuration.ConfigError(f"{first} and {second} scored different records; they cannot be compared")
     before, after = frames[0], frames[1].loc[frames[0].index]
     rows = []
-    for (system, condition), part in before.groupby(level=["system", "condition"], sort=False):
+    for names, part in before.groupby(level=["system", "condition"], sort=False):
+        system, condition = names  # type: ignore[misc]
         again = after.loc[part.index]
         for metric in part.columns.difference(["patient_id", "n_windows"], sort=False):
             rows.append(
@@ -118,7 +119,7 @@ def _print(table: pd.DataFrame, first: Path, second: Path) -> None:
 
     view = Table(title=f"{first.name} run again")
     for column in table.columns:
-        view.add_column(column)
+        view.add_column(column, overflow="fold")
     for row in table.itertuples(index=False):
         view.add_row(*[f"{value:.6g}" if isinstance(value, float) else str(value) for value in row])
     console = Console()

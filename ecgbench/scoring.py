@@ -58,7 +58,7 @@ def merge_windows(shards: Sequence[Path], data: EcgDataModule, systems: Sequence
     scores = groups.mean().assign(n_windows=groups.size()).reset_index().drop(columns="order")
     scores["condition"] = [data.conditions[i].name for i in scores["condition"]]
     metrics = [c for c in scores if c not in (*KEYS, "patient_id", "n_windows")]
-    return scores[[*KEYS, "patient_id", "n_windows", *metrics]]
+    return pd.DataFrame(scores[[*KEYS, "patient_id", "n_windows", *metrics]])
 
 
 def noise_table(data: EcgDataModule) -> pd.DataFrame:

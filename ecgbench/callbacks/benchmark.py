@@ -35,8 +35,8 @@ class BenchmarkLogger(pl.Callback):
         }
         logger.experiment.log({**tables, **pictures})
         own = scores[scores["system"] == run.result["systems"][0]["name"]]
-        for row in own.itertuples():
-            logger.experiment.summary[f"test/{row.condition}/{row.metric}"] = row.mean
+        for row in own.to_dict("records"):
+            logger.experiment.summary[f"test/{row['condition']}/{row['metric']}"] = row["mean"]
 
 
 def _named(pictures: dict[str, Picture | list[Picture] | None]) -> dict[str, Picture]:

@@ -26,7 +26,7 @@ def thin_as_published(noise: np.ndarray, fs_hz: float, low_fs_hz: float, trainin
     """
     step = int(fs_hz // low_fs_hz)
     if training:
-        noise = resample(noise, int(noise.shape[-1] * step * low_fs_hz // fs_hz), axis=-1)
+        noise = np.asarray(resample(noise, int(noise.shape[-1] * step * low_fs_hz // fs_hz), axis=-1))
     return noise[..., ::step].astype(np.float32)
 
 

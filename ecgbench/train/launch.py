@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, ListConfig
-from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from ecgbench.config import ConfigError
 
