@@ -135,10 +135,10 @@ def locate(target: str, path: str) -> Callable[..., Any]:
 def check_targets(config: DictConfig) -> None:
     """Hold every `_target_` node against its constructor: names and plain types of all keys."""
     for path, node in targets(config):
-        signature = inspect.signature(locate(node["_target_"], path))
-        parameters = signature.parameters
+        target = locate(node["_target_"], path)
+        parameters = inspect.signature(target).parameters
         open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-        hints = _type_hints(locate(node["_target_"], path))
+        hints = _type_hints(target)
         for key in node:
             name = str(key)
             if name.startswith("_"):

@@ -17,7 +17,7 @@ from ecgbench.data.dataset import SampleKey
 from ecgbench.data.noise import Condition
 from ecgbench.data.record import EcgBatch
 from ecgbench.metrics.summary import KEYS, compare, summarise
-from ecgbench.tasks.superres import Superres
+from ecgbench.tasks.superres import Superres, both_outputs
 
 
 @torch.inference_mode()
@@ -32,8 +32,7 @@ def score_windows(
     for batch in track(loader, "test", total=len(loader.sampler), disable=not progress, transient=True):  # type: ignore[arg-type]
         batch = EcgBatch(*(part.to(device) for part in batch))
         for name, system in systems.items():
-            output = system(batch.x)
-            prediction = output[0] if isinstance(output, tuple) else output
+            prediction, _ = both_outputs(system, batch.x)
             scores = {k: v.cpu().numpy() for k, v in task.scores(prediction, batch).items()}
             keys = {"system": name, "condition": batch.condition.cpu().numpy(), "row": batch.row.cpu().numpy()}
             frames.append(pd.DataFrame({**keys, **scores}))
@@ -130,8 +129,8 @@ def write_examples(
     names = list(systems)[:2] if len(systems) > 1 else list(systems) * 2
     outputs, snrs = [], []
     for name in names:
-        output = systems[name](batch.x.to(device))
-        outputs.append((output[0] if isinstance(output, tuple) else output).cpu())
+        prediction, _ = both_outputs(systems[name], batch.x.to(device))
+        outputs.append(prediction.cpu())
         snrs.append(task.scores(outputs[-1], batch)["snr_db"].numpy())
     np.savez_compressed(
         path,

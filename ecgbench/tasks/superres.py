@@ -71,13 +71,11 @@ class Superres(pl.LightningModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """High-rate ECG in mV, (batch, lead, time)."""
-        output = self.model(x)
-        return output[0] if isinstance(output, tuple) else output
+        return both_outputs(self.model, x)[0]
 
     def training_step(self, batch: EcgBatch, batch_idx: int) -> Tensor:
         """Loss of one batch, the same for one process and for several."""
-        output = self.model(batch.x)
-        high, low = output if isinstance(output, tuple) else (output, None)
+        high, low = both_outputs(self.model, batch.x)
         loss = mean_over_processes(*squared_error(high, batch.y, batch.mask))
         if low is not None:
             low_mask = batch.mask[:, :: self.upscale]
@@ -103,6 +101,12 @@ class Superres(pl.LightningModule):
         optimizer = self.make_optimizer(self.model)
         schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}
+
+
+def both_outputs(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A model's high-rate ECG, and its rebuilt input where it gives one."""
+    output = model(x)
+    return output if isinstance(output, tuple) else (output, None)
 
 
 def squared_error(prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
