@@ -19,14 +19,14 @@ import wfdb
 from rich.console import Console
 from rich.table import Table
 
-from ecgbench.data.dataset import EcgWindowDataset, SampleKey
-from ecgbench.data.examples import SuperresExamples
 from ecgbench.data.file_hash import hash_files
 from ecgbench.data.noise import NoNoise
 from ecgbench.data.ptbxl import PtbXl
 from ecgbench.data.record import LEADS
+from ecgbench.data.sampler import SampleKey
 from ecgbench.data.store import Store, StoreSpec, open_store
 from ecgbench.data.store_build import prepare
+from ecgbench.data.superres_examples import EcgWindowDataset, SuperresExamples
 
 BATCH = 64
 PLAIN = StoreSpec(fs_hz=500, window_s=10, bandpass_hz=None, bandpass_order=2)
@@ -102,10 +102,11 @@ def int16_copy(store: Store, scratch: Path) -> np.ndarray:
 
 def dataset(store: Store) -> EcgWindowDataset:
     """Super-resolution samples of whole windows, official protocol, without noise."""
-    examples, noise = SuperresExamples(upscale=10, protocol="official"), NoNoise()
+    noise = NoNoise()
+    examples = SuperresExamples(fs_hz=500, upscale=10, protocol="official", window_s=10, crop_s=None, augment=None)
     return EcgWindowDataset(
         store=store, split="val", examples=examples, noise=noise, conditions=noise.conditions(), traces={},
-        crop_samples=None, augment=None, seed=0,
+        seed=0,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from ecgbench.config import compose
 from ecgbench.data.datamodule import EcgDataModule
 from ecgbench.data.record import EcgBatch
-from ecgbench.experiment import build_data, build_task, open_data
+from ecgbench.experiment import build_task, load_data
 from ecgbench.tasks.superres import squared_error
 
 WARM_UP_STEPS, STEPS = 5, 100
@@ -23,7 +23,7 @@ WARM_UP_STEPS, STEPS = 5, 100
 def main() -> None:
     """Measure and print."""
     config = compose([*sys.argv[1:], "logger=csv"])
-    data, task = build_data(config, open_data(config)), build_task(config)
+    data, task = load_data(config), build_task(config)
     optimizer = task.make_optimizer(task.model)
     waiting = computing = 0.0
     batches = endless(data)

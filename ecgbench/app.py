@@ -14,13 +14,14 @@ from omegaconf import DictConfig
 from ecgbench import config as configuration
 from ecgbench.errors import complain
 
-VERBS = ("doctor", "fetch", "reproduce")
+VERBS = ("doctor", "fetch", "folds", "generalise", "reproduce")
 HELP = """ecgbench: train and score an ECG system on one protocol, from one config.
 
   python -m ecgbench                                    the default run, nothing to download
   python -m ecgbench task=superres model=msecg dataset=ptbxl dataset.root=data/ptb-xl
   python -m ecgbench -m model=msecg,srecg seed=0,1      a sweep; the same command again runs what is missing
   python -m ecgbench.reproduce RUN_DIR                  run again and compare metric by metric
+  python -m ecgbench.generalise dataset=cinc2021        train on each source, test on every other: one picture
   python -m ecgbench.fetch ptbxl                        download recordings
   python -m ecgbench.doctor                             versions, devices, scan backend
 

@@ -42,6 +42,67 @@ class WandbMode(StrEnum):
     online = "online"
 
 
+class MonitorMode(StrEnum):
+    """Which of two validation scores is the better one."""
+
+    min = "min"
+    max = "max"
+
+
+class Thresholds(StrEnum):
+    """What the decision thresholds of a classifier maximise on the validation split."""
+
+    f1 = "f1"
+    challenge_2020 = "challenge_2020"
+    challenge_2021 = "challenge_2021"
+    fixed = "fixed"
+
+
+class Aggregate(StrEnum):
+    """How the probabilities of a record's windows become one."""
+
+    max = "max"
+    mean = "mean"
+
+
+class BandpassKind(StrEnum):
+    """Design of a zero-phase band-pass."""
+
+    butterworth = "butterworth"
+    fir = "fir"
+
+
+class TestCrop(StrEnum):
+    """Where the scored part of a long record lies."""
+
+    first = "first"
+    centre = "centre"
+
+
+class Normalise(StrEnum):
+    """How a classifier's input loses its unit."""
+
+    zscore = "zscore"
+    minmax_record = "minmax_record"
+    train_scalar = "train_scalar"
+    none = "none"
+
+
+class Side(StrEnum):
+    """The side of a short record that is filled with zeros."""
+
+    right = "right"
+    left = "left"
+
+
+class Wide(StrEnum):
+    """What a classifier is told beside the signal."""
+
+    none = "none"
+    age_sex = "age_sex"
+    prna = "prna"
+
+
 @dataclass
 class SchedulerConf:
     """Group `scheduler`."""
@@ -79,9 +140,51 @@ class SuperresConf:
     augment: Any = None
     bandpass_hz: list[float] | None = None
     bandpass_order: int = 2
+    monitor: str = MISSING
+    monitor_mode: MonitorMode = MonitorMode.min
     module: Any = MISSING
+    store: Any = MISSING
     examples: Any = MISSING
+    scoring: Any = MISSING
     baselines: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ClassificationConf:
+    """Group choice `task=classification`."""
+
+    name: str = MISSING
+    n_classes: int = MISSING
+    thresholds: Thresholds = Thresholds.f1
+    aggregate: Aggregate = Aggregate.max
+    mix: Any = None
+    monitor: str = MISSING
+    monitor_mode: MonitorMode = MonitorMode.max
+    module: Any = MISSING
+    store: Any = MISSING
+    examples: Any = MISSING
+    scoring: Any = MISSING
+    baselines: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class PreprocessingConf:
+    """Group `preprocessing`: from a recording to what a classifier is given."""
+
+    fs_hz: float = MISSING
+    bandpass_hz: list[float] | None = None
+    bandpass_order: int = MISSING
+    bandpass_kind: BandpassKind = BandpassKind.butterworth
+    store_window_s: float = MISSING
+    n_samples: int = MISSING
+    test_samples: int = MISSING
+    stride_samples: int = MISSING
+    test_crop: TestCrop = TestCrop.first
+    normalise: Normalise = Normalise.zscore
+    pad: Side = Side.right
+    train_leads: list[int] = MISSING
+    test_leads: list[int] = MISSING
+    wide: Wide = Wide.none
 
 
 @dataclass
@@ -97,6 +200,8 @@ class Config:
     trainer: Any = MISSING
     logger: LoggerConf = field(default_factory=LoggerConf)
     callbacks: Any = MISSING
+    preprocessing: Any = None
+    loss: Any = None
     seed: int = 0
     batch_size: int = 8
     scan_backend: ScanBackend = ScanBackend.auto
@@ -111,3 +216,5 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(group="task", name="superres_schema", node=SuperresConf)
+    store.store(group="task", name="classification_schema", node=ClassificationConf)
+    store.store(group="preprocessing", name="preprocessing_schema", node=PreprocessingConf)

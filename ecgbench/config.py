@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
 from ecgbench import conf_schema
+from ecgbench.data.label_sets import n_classes
 
 PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = PACKAGE.parent
@@ -44,6 +46,7 @@ def register() -> None:
 
     conf_schema.register()
     OmegaConf.register_new_resolver("len", lambda items: len(items), replace=True)
+    OmegaConf.register_new_resolver("n_classes", n_classes, replace=True)
     Plugins.instance().register(Recipes)
 
 
@@ -72,9 +75,20 @@ def compose(overrides: list[str]) -> DictConfig:
 def from_hydra(config: DictConfig, job: DictConfig) -> DictConfig:
     """The resolved run configuration, from the composed one and Hydra's own node."""
     choices = {str(k): v for k, v in job.runtime.choices.items() if v is not None and k != "hydra" and "/" not in k}
-    return resolved(
-        OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), choices, list(job.overrides.task)
-    )
+    own = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
+    try:
+        return resolved(own, choices, list(job.overrides.task))
+    except InterpolationKeyError as error:
+        raise ConfigError(_misfit(str(error.full_key), str(error), choices)) from error
+
+
+def _misfit(full_key: str, message: str, choices: dict[str, str]) -> str:
+    """One sentence on a key that takes its value from a group where it is not."""
+    match = re.search(r"Interpolation key '([^']+)' not found", message)
+    asked = match.group(1) if match else "another key"
+    names = [part.partition(".")[0] for part in (full_key, asked)]
+    first, second = (f"{name}={choices[name]}" if name in choices else name for name in names)
+    return f"{first} does not fit {second}: {full_key} is taken from {asked}, which is not there; choose others"
 
 
 def load(run_yaml: Path) -> DictConfig:

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
@@ -19,17 +20,16 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
-from torch import nn
 
-from ecgbench import provenance, scoring
+from ecgbench import provenance
 from ecgbench.callbacks.benchmark import BenchmarkLogger
 from ecgbench.callbacks.progress import EpochLines
 from ecgbench.config import PLACE_KEYS, ConfigError, check_targets, config_hash, locate
 from ecgbench.data.datamodule import EcgDataModule
-from ecgbench.data.store import Store, StoreSpec, open_store
+from ecgbench.data.store import open_store
 from ecgbench.ops import resolve_backend
 from ecgbench.report.run_report import terminal_table, write_report
-from ecgbench.tasks.superres import PROTOCOL_VERSION, Superres
+from ecgbench.scoring.contract import Scoring, Systems, write_json
 from ecgbench.train import launch
 from ecgbench.train.loggers import build_loggers, wandb_logger
 from ecgbench.train.run_log import run_log
@@ -39,26 +39,25 @@ from ecgbench.train.schedule import n_parameters, optimizer_maker, schedule_make
 def check(config: DictConfig) -> None:
     """Refuse a configuration that cannot run, in one sentence, before any recording is opened."""
     check_targets(config)
-    task_class = locate(config.task.module["_target_"], "task.module")
-    model_class = locate(config.model["_target_"], "model")
+    task_class, model_class = locate(config.task.module._target_, "task.module"), locate(config.model._target_, "model")
     if config.task.name not in getattr(model_class, "tasks", ()):
         raise ConfigError(
             f"model={config.choices.model} does not do task={config.task.name}; "
             f"it does {', '.join(getattr(model_class, 'tasks', ())) or 'none'}"
         )
-    task = config.task
-    reason = task_class.unsupported(  # type: ignore[attr-defined]
-        fs_hz=config.dataset.fs_hz, upscale=task.upscale, window_s=task.window_s, crop_s=task.crop_s
-    )
-    if reason:
-        raise ConfigError(reason)
+    for group in ("preprocessing", "loss"):
+        if config.get(group) is not None and group not in getattr(task_class, "groups", ()):
+            raise ConfigError(f"{group}={config.choices[group]} has no effect on task={config.task.name}; leave it out")
     _check_training(config)
     device = device_of(config)
     launch.n_processes(config)
     try:
         resolve_backend(scan_backend(config), device)
         with torch.device("meta"):  # the constructors' own checks, without weights
-            for node in (config.model, config.noise, config.dataset, task.augment, *task.baselines.values()):
+            task = config.task
+            nodes = (config.model, config.noise, config.dataset, task.store, task.examples, *task.baselines.values())
+            parts = [part for part in task.module.values() if isinstance(part, DictConfig)]
+            for node in (*nodes, *parts):
                 instantiate(node, _convert_="all")
     except InstantiationException as error:
         raise ConfigError(str(error.__cause__)) from error
@@ -94,23 +93,29 @@ def device_of(config: DictConfig) -> torch.device:
     return torch.device("cuda") if on_gpu else torch.device("cpu")
 
 
-def open_data(config: DictConfig) -> Store:
-    """The store of the configured recordings, built first if it is not there."""
-    task = config.task
-    band = None if task.bandpass_hz is None else tuple(task.bandpass_hz)
-    spec = StoreSpec(config.dataset.fs_hz, task.window_s, band, task.bandpass_order)
+def load_data(config: DictConfig) -> EcgDataModule:
+    """The data module of a run; the store of the configured recordings is built first if it is not there."""
     source = instantiate(config.dataset, _convert_="all")
-    return open_store(source, spec, Path(config.store_dir), jobs=config.jobs)
+    spec = instantiate(config.task.store, _convert_="all")
+    return EcgDataModule(
+        source=source,
+        store=open_store(source, spec, Path(config.store_dir), jobs=config.jobs),
+        examples_config=instantiate(config.task.examples, _convert_="all"),
+        noise=instantiate(config.noise, _convert_="all"),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        num_workers=config.num_workers,
+    )
 
 
 def run(config: DictConfig, data: EcgDataModule | None = None) -> Path:
     """Train, predict, score and report; returns the run's folder."""
     check(config)
     launch.refuse_foreign_launcher()
-    data = data or build_data(config, open_data(config))
+    data = data or load_data(config)
     run_dir = _new_folder(config)
     OmegaConf.save(config, run_dir / "run.yaml")
-    scoring.write_json(run_dir / "env.json", provenance.environment())
+    write_json(run_dir / "env.json", provenance.environment())
     world = launch.n_processes(config)
     if world > 1 and is_trainable(config):
         launch.run_workers(run_dir, world)
@@ -128,20 +133,21 @@ def is_trainable(config: DictConfig) -> bool:
 def identity(config: DictConfig, data: EcgDataModule) -> dict[str, str]:
     """What two runs must share to be the same experiment (all of it) or to stand in one table (all but the first).
 
-    `test_hash` covers every parameter of the test: window, filter, rates, decimation, and the noise's bytes.
+    `test_hash` covers every parameter of the test: window, filter, rates, labels, and the noise's bytes.
     """
-    task, store = config.task, data.store
-    test = {
-        "window": [store.fs_hz, task.window_s, task.bandpass_hz and list(task.bandpass_hz), task.bandpass_order],
-        "degradation": [str(task.protocol), task.upscale],
-        "noise": data.noise.identity(),
-    }
+    scoring = scoring_of(config)
+    test = {**scoring.conditions_of_test(data), "noise": data.noise.identity()}
     return {
         "config_hash": config_hash(config),
-        "protocol": protocol_name(config, data.noise.variant),
+        "protocol": scoring.protocol(data.noise.variant),
         "test_hash": hashlib.sha256(json.dumps(test, sort_keys=True).encode()).hexdigest(),
-        "data_hash": store.data_hash,
+        "data_hash": data.store.data_hash,
     }
+
+
+def scoring_of(config: DictConfig) -> Scoring:
+    """The task's scoring."""
+    return instantiate(config.task.scoring, _convert_="all")
 
 
 def announce(run_dir: Path) -> None:
@@ -174,7 +180,7 @@ def _execute(config: DictConfig, run_dir: Path, data: EcgDataModule) -> None:
         trainer = build_trainer(config, run_dir, loggers)
         fit = train(trainer, task, data)
         predicted = time.monotonic()
-        _predict(task, systems, data, trainer, run_dir, device_of(config))
+        _predict(config, task, systems, data, trainer, run_dir)
         predicted = time.monotonic() - predicted
         if trainer.is_global_zero:
             timing = {"seconds_total": time.monotonic() - started, "predict_seconds": predicted}
@@ -190,28 +196,14 @@ def _execute(config: DictConfig, run_dir: Path, data: EcgDataModule) -> None:
             wandb.finish(exit_code=int(failed))
 
 
-def build_data(config: DictConfig, store: Store) -> EcgDataModule:
-    """The data module of a run."""
-    crop = None if config.task.crop_s is None else round(config.task.crop_s * config.dataset.fs_hz)
-    return EcgDataModule(
-        store=store,
-        examples=instantiate(config.task.examples),
-        noise=instantiate(config.noise, _convert_="all"),
-        batch_size=config.batch_size,
-        crop_samples=crop,
-        augment=instantiate(config.task.augment, _convert_="all"),
-        seed=config.seed,
-        num_workers=config.num_workers,
-    )
-
-
-def build_task(config: DictConfig) -> Superres:
+def build_task(config: DictConfig) -> pl.LightningModule:
     """The task with a freshly initialised model."""
     return instantiate(
         config.task.module,
         model=instantiate(config.model, _convert_="all"),
         make_optimizer=optimizer_maker(config.optimizer),
         make_schedule=schedule_maker(config.scheduler, "val/loss"),
+        _convert_="all",
     )
 
 
@@ -237,8 +229,8 @@ def build_trainer(config: DictConfig, run_dir: Path, loggers: list[Logger]) -> p
     )
 
 
-def train(trainer: pl.Trainer, task: Superres, data: EcgDataModule) -> dict[str, Any] | None:
-    """Fit and load the checkpoint with the lowest validation loss; None for a model without parameters."""
+def train(trainer: pl.Trainer, task: Any, data: EcgDataModule) -> dict[str, Any] | None:
+    """Fit and load the checkpoint with the best validation score; None for a model without parameters."""
     if n_parameters(task.model) == 0:
         return None
     started = time.monotonic()
@@ -249,31 +241,33 @@ def train(trainer: pl.Trainer, task: Superres, data: EcgDataModule) -> dict[str,
         raise KeyboardInterrupt from stop
     best = trainer.checkpoint_callback
     if not isinstance(best, ModelCheckpoint) or best.best_model_score is None or not best.best_model_score.isfinite():
-        raise FloatingPointError("no epoch had a finite validation loss; lower optimizer.lr or clip gradients")
+        monitor = getattr(best, "monitor", "score")
+        raise FloatingPointError(f"no epoch had a finite {monitor}; lower optimizer.lr or clip gradients")
     checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     task.load_state_dict(checkpoint["state_dict"])
     task.float()
     return {
         "epochs": trainer.current_epoch,
         "best_epoch": int(checkpoint["epoch"]) + 1,
-        "best_val_loss": float(best.best_model_score),
+        "monitor": best.monitor,
+        "best_score": float(best.best_model_score),
         "seconds": time.monotonic() - started,
     }
 
 
 def _predict(
-    task: Superres,
-    systems: dict[str, nn.Module],
+    config: DictConfig,
+    task: pl.LightningModule,
+    systems: Systems,
     data: EcgDataModule,
     trainer: pl.Trainer,
     run_dir: Path,
-    device: torch.device,
 ) -> None:
-    """Score this process's test windows into its shard, and wait for the others'."""
+    """Predict this process's samples into its shard, and wait for the others'."""
     folder = run_dir / "predictions"
     folder.mkdir(exist_ok=True)
-    windows = scoring.score_windows(task, systems, data, device, progress=trainer.is_global_zero)
-    windows.to_parquet(folder / f"rank{trainer.global_rank}.parquet")
+    shard = scoring_of(config).predict(task, systems, data, device_of(config), progress=trainer.is_global_zero)
+    shard.to_parquet(folder / f"rank{trainer.global_rank}.parquet")
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
 
@@ -281,32 +275,27 @@ def _predict(
 def finish(
     config: DictConfig,
     run_dir: Path,
-    task: Superres,
-    systems: dict[str, nn.Module],
+    task: pl.LightningModule,
+    systems: Systems,
     data: EcgDataModule,
     facts: dict[str, Any],
 ) -> None:
-    """Write scores.parquet, the noise table, the examples, result.json, env.json and the report."""
-    model, store = config.choices.model, data.store
+    """Write the predictions' scores, result.json, env.json and the report."""
+    device = device_of(config)
     shards = sorted((run_dir / "predictions").glob("rank*.parquet"))
-    scores = scoring.merge_windows(shards, data, list(systems))
+    shares = pd.concat([pd.read_parquet(shard) for shard in shards], ignore_index=True)
     for shard in shards:
         shard.unlink()
-    scores.to_parquet(run_dir / "scores.parquet")
-    scoring.noise_table(data).to_parquet(run_dir / "predictions" / "noise.parquet")
-    chosen = scoring.drawn_records(scores, model, data.conditions)
-    device = device_of(config)
-    scoring.write_examples(run_dir / "examples.npz", chosen, systems, task, data, device)
+    scores = scoring_of(config).finish(run_dir, shares, task, systems, data, device)
     backend = resolve_backend(scan_backend(config), device)
     env = json.loads((run_dir / "env.json").read_text())
-    env |= {"data_hash": store.data_hash, "scan_backend": backend._asdict()}
-    scoring.write_json(run_dir / "env.json", env)
-    result = {**description(config, data, systems), **facts, **scoring.summaries(scores, task, model)}
-    scoring.write_json(run_dir / "result.json", result)
+    env |= {"data_hash": data.store.data_hash, "scan_backend": backend._asdict()}
+    write_json(run_dir / "env.json", env)
+    write_json(run_dir / "result.json", {**description(config, data, systems), **facts, **scores})
     write_report(run_dir)
 
 
-def description(config: DictConfig, data: EcgDataModule, systems: dict[str, nn.Module]) -> dict[str, Any]:
+def description(config: DictConfig, data: EcgDataModule, systems: Systems) -> dict[str, Any]:
     """What a run is, for result.json: identity, data and systems, without its scores."""
     index, model = data.store.index, config.choices.model
     roles = ["model"] + ["baseline"] * (len(systems) - 1)
@@ -315,7 +304,7 @@ def description(config: DictConfig, data: EcgDataModule, systems: dict[str, nn.M
         "task": config.task.name,
         **identity(config, data),
         "comparable_to_published": False,
-        "notes": notes(config, data, n_parameters(systems[model]) > 0),
+        "notes": notes(config, data, is_trained=n_parameters(systems[model]) > 0),
         "dataset": config.choices.dataset,
         "model": model,
         "label": label(config),
@@ -332,22 +321,6 @@ def description(config: DictConfig, data: EcgDataModule, systems: dict[str, nn.M
     }
 
 
-def protocol_name(config: DictConfig, noise_variant: str) -> str:
-    """The name that two runs must share for their scores to stand in one table."""
-    task = config.task
-    band = "unfiltered" if task.bandpass_hz is None else "{:g}-{:g}Hz".format(*task.bandpass_hz)
-    parts = [
-        task.name,
-        task.protocol,
-        f"x{task.upscale}",
-        band,
-        f"{task.window_s:g}s",
-        noise_variant,
-        f"v{PROTOCOL_VERSION}",
-    ]
-    return "-".join(part for part in parts if part)
-
-
 def label(config: DictConfig) -> str:
     """The model's name and everything else that was set on the command line and can move its scores."""
     own = ("model", "dataset", "task", "experiments", "seed", "logger", "num_workers", *PLACE_KEYS)
@@ -358,17 +331,10 @@ def label(config: DictConfig) -> str:
     return f"{config.choices.model} ({', '.join(changed)})" if changed else str(config.choices.model)
 
 
-def notes(config: DictConfig, data: EcgDataModule, trained: bool) -> list[str]:
+def notes(config: DictConfig, data: EcgDataModule, is_trained: bool) -> list[str]:
     """What a reader must know before comparing the numbers with anything, one sentence each."""
-    found = instantiate(config.dataset, _convert_="all").notes(data.store.index["record_id"].nunique())
-    if any(condition.kind for condition in data.conditions):
-        found.append("Noisy rows have no published counterpart: the published noise levels are unknown.")
-    if config.task.crop_s is not None and trained:
-        found.append(
-            f"Trained for {config.trainer.max_epochs} epochs on random {config.task.crop_s:g} s crops, "
-            "scored on whole windows; the published systems train on whole 10 s records for 350 epochs."
-        )
-    return found
+    of_source = data.source.notes(data.store.index["record_id"].nunique())
+    return of_source + scoring_of(config).notes(data, config.trainer.max_epochs if is_trained else None)
 
 
 def _new_folder(config: DictConfig) -> Path:

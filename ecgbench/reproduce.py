@@ -51,7 +51,7 @@ def reproduce(run_dir: Path, places: list[str]) -> Path:
         )
     result = json.loads((run_dir / "result.json").read_text())
     experiment.check(config)
-    data = experiment.build_data(config, experiment.open_data(config))
+    data = experiment.load_data(config)
     here = experiment.identity(config, data)
     for key, place in (("data_hash", "dataset.root"), ("test_hash", "noise.root")):
         if here[key] != result[key]:

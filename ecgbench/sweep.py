@@ -28,7 +28,7 @@ def run_job(config: DictConfig) -> SweepJob:
     label = " ".join(config.overrides) or str(config.choices.model)
     try:
         experiment.check(config)
-        data = experiment.build_data(config, experiment.open_data(config))
+        data = experiment.load_data(config)
         finished = find_finished(config, experiment.identity(config, data))
         if finished:
             print(f"already there: {label}: {finished}")

@@ -10,7 +10,7 @@ def main(run_dir: Path) -> None:
 
     config.register()
     resolved = config.load(run_dir / "run.yaml")
-    data = experiment.build_data(resolved, experiment.open_data(resolved))
+    data = experiment.load_data(resolved)
     experiment.execute(resolved, run_dir, data)
 
 

@@ -1,41 +1,53 @@
-"""From stored windows to what a task learns from: one maker per task."""
+"""What the data module asks of a task's examples: which samples a split has, and a dataset that makes them."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
+from torch.utils.data import Dataset
 
-from ecgbench.signal.resample import decimate_antialiased, decimate_stride
+from ecgbench.data.noise import Condition, Noise, Split
+from ecgbench.data.record import EcgBatch
+from ecgbench.data.source import Source
+from ecgbench.data.store import Store
 
 
-@dataclass(frozen=True, kw_only=True)
-class SuperresExamples:
-    """Low-rate input from a high-rate window.
-
-    `official` keeps every `upscale`-th sample, starting with the first, without an anti-alias filter (MSECG's public
-    code); `antialiased` removes what lies above the low Nyquist frequency first.
-    """
-
-    upscale: int
-    protocol: Literal["official", "antialiased"]
+class Examples(Protocol):
+    """What the data module asks of a task's examples, once they know the recordings."""
 
     @property
-    def is_local(self) -> bool:
-        """Whether a low-rate sample depends on its own high-rate sample alone, so that crops can be made first."""
-        return self.protocol == "official"
+    def input_fs_hz(self) -> float:
+        """Rate of the model's input, where noise is added."""
+        ...
 
-    def low(self, high_mv: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """(batch, lead, time) to (batch, lead, time / upscale), mV, sample k at high-rate sample k * upscale.
+    @property
+    def input_samples(self) -> int:
+        """Longest model input."""
+        ...
 
-        Of row i the first valid[i] samples are real; padding stays zero and does not reach into them.
-        """
-        if self.is_local:
-            return np.ascontiguousarray(decimate_stride(high_mv, self.upscale), dtype=np.float32)
-        low_mv = decimate_antialiased(high_mv, self.upscale)
-        for i in np.flatnonzero(valid < high_mv.shape[-1]):
-            n_low = -(-int(valid[i]) // self.upscale)
-            missing = n_low * self.upscale - int(valid[i])
-            real = np.pad(high_mv[i, :, : valid[i]], ((0, 0), (0, missing)), mode="edge")
-            low_mv[i] = 0
-            low_mv[i, :, :n_low] = decimate_antialiased(real, self.upscale)
-        return low_mv
+    def rows(self, split: Split) -> np.ndarray:
+        """Rows of the store's index that name the samples of a split."""
+        ...
+
+    def conditions(self, noisy: Sequence[Condition]) -> list[Condition]:
+        """The test conditions, the noise's among them, clean first."""
+        ...
+
+    def dataset(
+        self,
+        split: Split,
+        noise: Noise,
+        conditions: Sequence[Condition],
+        traces: Mapping[str, np.ndarray],
+        seed: int,
+    ) -> Dataset[EcgBatch]:
+        """The samples of a split, a whole batch in one indexing."""
+        ...
+
+
+class ExamplesConfig(Protocol):
+    """What stands under `task.examples`: the examples before the recordings are opened."""
+
+    def bind(self, source: Source, store: Store) -> Examples:
+        """The examples made of a store's recordings."""
+        ...

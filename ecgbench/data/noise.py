@@ -24,11 +24,13 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 class Condition(NamedTuple):
-    """One test condition: clean, or one kind of noise at one SNR."""
+    """One test condition: clean, one kind of noise at one SNR, or some of the leads."""
 
     name: str
     kind: str | None
     snr_db: float | None
+    leads: tuple[str, ...] | None = None
+    """The leads that the model is given; None for all."""
 
 
 CLEAN = Condition("clean", None, None)

@@ -5,18 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from ecgbench.data.label_sets import PTBXL_LABEL_SETS
+from ecgbench.data.ptbxl_labels import ptbxl_targets
 from ecgbench.data.record import EcgRecord, RecordError
-from ecgbench.data.source import Source
+from ecgbench.data.source import Source, Targets
 from ecgbench.data.splits import split_by_fold
 from ecgbench.data.wfdb_io import WfdbRecord, read_wfdb
 
 DATABASE = "ptbxl_database.csv"
 ROWS_OF_RELEASE = {21_837: "1.0.1", 21_799: "1.0.3"}
 """How many records each complete release lists."""
+IS_MALE = {0: 1.0, 1: 0.0}
+"""What the column sex stands for."""
+ABOVE_89 = 300
+"""The age of everyone above 89."""
 REMOVED = frozenset({137, 139, 140, 141, 142, 143, 145, 456, 458, 459, 461, 462, 2506, 2511})
 """Those of the 38 duplicates that release 1.0.3 dropped which tell a partial copy's release."""
 
@@ -29,7 +36,8 @@ class PtbXl(Source):
         Source: Wagner et al. 2020, Scientific Data 7:154; physionet.org/content/ptb-xl. Licence CC BY 4.0.
         Size: release 1.0.3 has 21,799 records of 18,869 patients; 1.0.1 has 21,837 of 18,885, 38 of them duplicates.
         Recorded: 1989-1996 with Schiller devices; 16 bit, 1 uV a step; units mV, nothing normalised here.
-        Labels: `scp_codes` (SCP-ECG statements with a likelihood of 0-100, 0 for unknown), kept as a JSON string.
+        Labels: `scp_codes` (SCP-ECG statements with a likelihood of 0-100, 0 for unknown), kept as a JSON string; the
+            six label sets of Strodthoff et al. 2021 are made from them.
         Folds: `strat_fold` 1-10, stratified by label, no patient in two; 9 and 10 are checked by a person.
         Known quirks: an age of 300 stands for "above 89"; the leads are named AVR, AVL, AVF in the files.
 
@@ -41,6 +49,15 @@ class PtbXl(Source):
     """Folder that holds ptbxl_database.csv."""
     fs_hz: int = 500
     """500 reads records500/, 100 reads records100/."""
+    labels: Literal[
+        "ptbxl_all",
+        "ptbxl_diagnostic",
+        "ptbxl_subdiagnostic",
+        "ptbxl_superdiagnostic",
+        "ptbxl_form",
+        "ptbxl_rhythm",
+    ] = "ptbxl_superdiagnostic"
+    """Label set: 71 statements, 44 diagnostic ones, their 23 sub- and 5 super-classes, 19 of form, 12 of rhythm."""
     train_folds: Sequence[int]
     val_folds: Sequence[int]
     test_folds: Sequence[int]
@@ -48,10 +65,21 @@ class PtbXl(Source):
     def __post_init__(self) -> None:
         if self.fs_hz not in (100, 500):
             raise ValueError(f"dataset.fs_hz={self.fs_hz} is not a rate of PTB-XL; set 500 or 100")
+        if self.labels not in PTBXL_LABEL_SETS:
+            raise ValueError(
+                f"dataset.labels={self.labels} is no label set here; use one of {', '.join(PTBXL_LABEL_SETS)}"
+            )
 
     def manifest(self) -> pd.DataFrame:
-        """One row per record of the named folds, in the database's order, with every column of the database."""
+        """One row per record of the named folds, in the database's order, with every column of the database.
+
+        Beside them age_years (90 for 'above 89', NaN unknown) and is_male (1, 0, NaN).
+        """
         return self._manifest.copy()
+
+    def targets(self, index: pd.DataFrame) -> Targets:
+        """The classes of `labels` for each row; see `ptbxl_targets`."""
+        return ptbxl_targets(index, self.labels, Path(self.root))
 
     def notes(self, n_records: int) -> list[str]:
         """Says when only a part of PTB-XL is there."""
@@ -118,6 +146,8 @@ class PtbXl(Source):
             "patient_id": database["patient_id"].astype(int).astype(str),  # 15709.0 in the file
             "split": split_by_fold(pd.Series(database["strat_fold"]), folds),
             "fold": database["strat_fold"].astype(int),
+            "age_years": database["age"].astype(float).replace(ABOVE_89, 90.0),
+            "is_male": database["sex"].map(IS_MALE).astype(float),
         })  # fmt: skip
         labels = database.drop(columns=["ecg_id", "patient_id", "strat_fold"])
         labels["scp_codes"] = labels["scp_codes"].str.replace("'", '"')  # Python's quotes to JSON's

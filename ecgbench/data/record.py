@@ -8,6 +8,16 @@ import torch
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 """The standard twelve leads, in the order used everywhere."""
 
+LEAD_SETS: dict[int, tuple[str, ...]] = {
+    12: LEADS,
+    8: ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"),
+    6: ("I", "II", "III", "aVR", "aVL", "aVF"),
+    4: ("I", "II", "III", "V2"),
+    3: ("I", "II", "V2"),
+    2: ("I", "II"),
+}
+"""Subsets of leads by their number: the independent ones, and those of PhysioNet/CinC 2021 (Reyna et al. 2021)."""
+
 
 class EcgRecord(NamedTuple):
     """One recording as its source holds it: unfiltered, at its own rate, in millivolts."""
@@ -24,15 +34,17 @@ class EcgBatch(NamedTuple):
     """What a dataset yields and a task consumes: model input, target, mask and identity."""
 
     x: torch.Tensor
-    """Model input in mV, (batch, lead, time)."""
+    """Model input, (batch, lead, time): in mV, or normalised as the task's preprocessing says."""
     y: torch.Tensor
-    """Target in mV, (batch, lead, time)."""
+    """Target: a signal in mV, (batch, lead, time), or 0 and 1 by class, (batch, class)."""
     mask: torch.Tensor
-    """bool, (batch, time) on the target's grid: True where the sample is real, False where it is padding."""
+    """bool, (batch, time): True where the sample is real, False where it is padding; on a signal target's grid."""
     row: torch.Tensor
     """int64, (batch,): the row of the store's window index that each sample comes from."""
     condition: torch.Tensor
     """int64, (batch,): the index of the test condition (clean, bw@10dB, ...); 0 in training."""
+    wide: torch.Tensor
+    """float32, (batch, feature): what is known beside the signal (age, sex, measured intervals); no column for most."""
 
 
 class RecordError(ValueError):

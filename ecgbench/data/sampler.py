@@ -1,18 +1,29 @@
 """Batches of sample keys that are the same whatever the number of processes."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
 
-from ecgbench.data.dataset import SampleKey
+
+class SampleKey(NamedTuple):
+    """What names one sample: it travels with the index, so that any process computes the same sample."""
+
+    row: int
+    """Row of the store's window index."""
+    epoch: int
+    """Training epoch; 0 elsewhere."""
+    condition: int
+    """Index of the test condition; 0 elsewhere."""
 
 
 class GlobalBatches(Sampler[list[SampleKey]]):
     """Each epoch's shuffled batches of the whole run, of which this process takes its share.
 
     Batch k holds the same samples for one process and for several; process r of w takes every w-th sample of it.
-    A last batch with fewer samples than processes is left out.
+    A last batch with fewer samples than processes, or with a single one, which has no variance to normalise by, is
+    left out; an only batch is not.
     """
 
     def __init__(self, rows: np.ndarray, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
@@ -30,7 +41,7 @@ class GlobalBatches(Sampler[list[SampleKey]]):
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.rows), self.batch_size)
-        return full + (rest >= self.world)
+        return full + (rest >= (max(2, self.world) if full else self.world))
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)

@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 
 from ecgbench.data.record import LEADS, EcgRecord, RecordError
-from ecgbench.data.source import Source
+from ecgbench.data.source import Source, Targets
+from ecgbench.data.target_notes import absent_from_training
 from ecgbench.signal import draws, heart_dipole, patients, rhythm, simulate
 
 FOLD_STREAM = 3
@@ -43,15 +44,15 @@ class Simulated(Source):
     """Sampling rate."""
     duration_s: float = 10.0
     """Length of each recording."""
-    classes: Sequence[str] = field(default_factory=lambda: list(patients.DIAGNOSES))
+    labels: Sequence[str] = field(default_factory=lambda: list(patients.DIAGNOSES))
     """Diagnoses, dealt to the patients in turn; one listed twice is dealt twice as often."""
     noise_uv: float = 5.0
     """Standard deviation of the recorder's white noise; 0 for none."""
 
     def __post_init__(self) -> None:
-        self.leads, self.classes = tuple(self.leads), tuple(self.classes)
+        self.leads, self.labels = tuple(self.leads), tuple(self.labels)
         _check_known("leads", self.leads, LEADS)
-        _check_known("classes", self.classes, patients.DIAGNOSES)
+        _check_known("labels", self.labels, patients.DIAGNOSES)
         for name, low in (("n_records", 1), ("seed", 0), ("fs_hz", 50), ("duration_s", 4), ("noise_uv", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"dataset.{name} is {getattr(self, name)}; it must be {low} or more.")
@@ -74,13 +75,29 @@ class Simulated(Source):
                 "fold": folds,
                 "label": self._labels(owners),
                 "age": plan.patient.age_years.astype(int),
+                "age_years": plan.patient.age_years.astype(int).astype(float),
                 "sex": np.where(plan.patient.is_male, "male", "female"),
+                "is_male": plan.patient.is_male.astype(float),
                 "heart_rate_bpm": simulate.heart_rate_bpm(simulate.fiducials(plan).r_peak, self.duration_s),
                 "pr_ms": np.where(plan.fibrillates, np.nan, plan.pr_s * 1e3),
                 "qrs_ms": plan.qrs_s * 1e3,
                 "qt_ms": plan.qt_s * 1e3,
             }
         )
+
+    def targets(self, index: pd.DataFrame) -> Targets:
+        """The one diagnosis of each row; the classes are those of `labels`, in that order, each once.
+
+        Raises ValueError when a row has another diagnosis.
+        """
+        classes = tuple(dict.fromkeys(self.labels))
+        y = (index["label"].to_numpy()[:, None] == np.asarray(classes)).astype(np.float32)
+        if strange := sorted(set(index["label"][y.sum(axis=1) == 0])):
+            raise ValueError(
+                f"the records have the diagnoses {', '.join(strange)}, which dataset.labels={list(classes)} does not "
+                "list; take records and labels from one dataset"
+            )
+        return Targets(classes, y, np.ones(len(index), dtype=bool), absent_from_training(index, y, classes))
 
     def read(self, record_id: str) -> EcgRecord:
         """One recording in mV; raises RecordError for an id that is not in the manifest."""
@@ -126,13 +143,13 @@ class Simulated(Source):
             "seed": self.seed,
             "fs_hz": float(self.fs_hz),
             "duration_s": float(self.duration_s),
-            "classes": list(self.classes),
+            "labels": list(self.labels),
             "noise_uv": float(self.noise_uv),
             "version": _source_hash(),
         }
 
     def _labels(self, owners: np.ndarray) -> np.ndarray:
-        return np.asarray(self.classes)[owners % len(self.classes)]
+        return np.asarray(self.labels)[owners % len(self.labels)]
 
     def _plan(self, numbers: np.ndarray) -> simulate.Plan:
         owners = _patient_of(numbers)

@@ -4,11 +4,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from ecgbench.data.record import EcgRecord, RecordError
+
+
+class Targets(NamedTuple):
+    """The labels of some records, as the classification task takes them."""
+
+    classes: tuple[str, ...]
+    """The classes, in the order of the columns."""
+    y: np.ndarray
+    """float32, (row, class): 1 where the record has the class, 0 where it has not."""
+    kept: np.ndarray
+    """bool, (row,): False where the protocol leaves the record out, as it has no label of the set."""
+    notes: list[str]
+    """What a reader of scores on these labels must know, one sentence each."""
 
 
 @dataclass(kw_only=True)
@@ -21,6 +35,16 @@ class Source(ABC):
     """What to do with records that cannot be used: stop with their names, or leave them out and list them."""
     flat_leads: Literal["error", "keep"] = "error"
     """Whether a lead without any variation makes its record bad."""
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The hospitals that the records come from, as far as they are told apart (manifest column `source`)."""
+        return (type(self).__name__.lower(),)
+
+    @property
+    def patient_disjoint(self) -> bool:
+        """Whether the splits are meant to share no patient, which is then checked; False for an optimistic protocol."""
+        return True
 
     @abstractmethod
     def manifest(self) -> pd.DataFrame:
@@ -55,3 +79,13 @@ class Source(ABC):
     def notes(self, n_records: int) -> list[str]:
         """What a reader of scores on `n_records` of these records must know, one sentence each."""
         return []
+
+    def targets(self, index: pd.DataFrame) -> Targets:
+        """The labels of the rows of `index`, a manifest or a store's index, whose columns include the manifest's.
+
+        Raises ValueError where the source has no labels, or none of the label set asked for.
+        """
+        raise ValueError(
+            f"dataset {type(self).__name__.lower()} has no class labels; "
+            "use dataset=simulated, ptbxl, cinc2020 or cinc2021 for task=classification"
+        )

@@ -3,7 +3,8 @@
 A store is a folder `<source>-<key>` that holds `signals.npy` (float32 mV, (window, lead, time)), `index.parquet` (one
 row per window, in the order of the array) and `store.json` (what it was made from, and what was left out). The key is
 a hash of the source files' bytes and of every parameter that shapes the array, so a store is never out of date, only
-unused. float32 and not int16, although the files hold int16: a filtered sample is no whole number of ADC steps.
+unused. Splits and labels are no part of it: they come from the source's manifest whenever the store is opened. float32
+and not int16, although the files hold int16: a filtered sample is no whole number of ADC steps.
 """
 
 import hashlib
@@ -44,12 +45,16 @@ class Store:
     skipped: list[dict[str, str]]
     """The records left out: record_id and reason."""
     data_hash: str
+    """Of the recordings' bytes, everything that decides how they are read, and the splits."""
     fs_hz: float
     leads: tuple[str, ...]
 
+    manifest: pd.DataFrame
+    """One row per record of the source, as it was when the store was opened."""
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its path, so that another process maps the file instead of receiving a copy."""
-        return load_store, (self.path,)
+        return load_store, (self.path, self.manifest)
 
 
 def open_store(source: Source, spec: StoreSpec, root: Path, jobs: int = 1, progress: bool = True) -> Store:
@@ -63,7 +68,8 @@ def open_store(source: Source, spec: StoreSpec, root: Path, jobs: int = 1, progr
     manifest = source.manifest()
     if manifest.empty:
         raise ValueError(f"{_name(source)} lists no record in its folds; check dataset.root and the dataset's folds")
-    assert_patient_disjoint(manifest)
+    if source.patient_disjoint:
+        assert_patient_disjoint(manifest)
     content = data_hash(source, root)
     path = root / f"{_name(source)}-{_key(source, spec, content)}"
     if not path.exists():
@@ -71,14 +77,18 @@ def open_store(source: Source, spec: StoreSpec, root: Path, jobs: int = 1, progr
         with FileLock(root / f".{path.name}.lock"):
             if not path.exists():
                 build_store(source, manifest, spec, content, path, jobs, progress)
-    store = load_store(path)
+    store = load_store(path, manifest)
     if store.skipped and source.on_bad_record == "error":
         raise BadRecordsError(_refusal(store.skipped, len(manifest)))
     return store
 
 
-def load_store(path: Path) -> Store:
-    """The complete store in the folder `path`; StoreError when a part is missing, cut off or of another format."""
+def load_store(path: Path, manifest: pd.DataFrame) -> Store:
+    """The complete store in the folder `path`; StoreError when a part is missing, cut off or of another format.
+
+    `manifest` is the one of the source that the store was opened for: the index takes all but the windows' places
+    from it.
+    """
     try:
         about = json.loads((path / ABOUT).read_text())
         n_bytes = (path / SIGNALS).stat().st_size
@@ -92,8 +102,28 @@ def load_store(path: Path) -> Store:
         held = f"{n_bytes} bytes of signals and {len(index)} windows"
         raise _damaged(path, f"it holds {held} where {about['signals_bytes']} and {about['n_windows']} were written")
     return Store(
-        path, signals, index, about["skipped"], about["data_hash"], about["spec"]["fs_hz"], tuple(about["leads"])
+        path,
+        signals,
+        _join(index, manifest),
+        about["skipped"],
+        _with_splits(about["data_hash"], manifest),
+        about["spec"]["fs_hz"],
+        tuple(about["leads"]),
+        manifest,
     )
+
+
+def _join(places: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
+    """Every window's place with its record's row of the manifest."""
+    rows = manifest.set_index("record_id").loc[places["record_id"]].reset_index()
+    first = ["record_id", "patient_id", "split", "fold"]
+    return pd.concat([rows[first], places[["start", "n_valid"]], rows.drop(columns=first)], axis=1)
+
+
+def _with_splits(content: str, manifest: pd.DataFrame) -> str:
+    """The hash of the recordings and of who is trained on, validated on and tested."""
+    table = manifest[["record_id", "patient_id", "split", "fold"]].to_csv(index=False)
+    return hashlib.sha256(f"{content}\n{table}".encode()).hexdigest()
 
 
 def _name(source: Source) -> str:
@@ -103,7 +133,8 @@ def _name(source: Source) -> str:
 
 def _key(source: Source, spec: StoreSpec, content: str) -> str:
     """A hash of everything that decides what the store holds; 500 and 500.0 Hz are the same."""
-    bandpass = None if spec.bandpass_hz is None else [*map(float, spec.bandpass_hz), spec.bandpass_order]
+    band = spec.bandpass_hz
+    bandpass = None if band is None else [spec.bandpass_kind, *map(float, band), spec.bandpass_order]
     parts = [FORMAT, content, float(spec.fs_hz), spec.n_samples, bandpass, list(source.leads), source.flat_leads]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,14 +20,17 @@ from rich.progress import Progress
 
 from ecgbench.data.record import EcgRecord, RecordError
 from ecgbench.data.source import Source
-from ecgbench.signal.filter import ShortSignalError, bandpass_filtfilt
+from ecgbench.signal.filter import ShortSignalError, bandpass_filtfilt, bandpass_fir
 from ecgbench.signal.resample import resample_rate
 
-FORMAT = 1
+FORMAT = 2
 """Counted up when what a store holds changes its meaning."""
 SIGNALS, INDEX, ABOUT = "signals.npy", "index.parquet", "store.json"
 RECORDS_PER_BATCH = 16
 """Records a thread takes at once: enough to vectorise over, few enough to stay in the cache."""
+
+BANDPASSES = {"butterworth": bandpass_filtfilt, "fir": bandpass_fir}
+"""The zero-phase band-passes by `StoreSpec.bandpass_kind`."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,6 +54,8 @@ class StoreSpec:
     """Edges of the zero-phase Butterworth band-pass over the whole record, before resampling; None leaves it out."""
     bandpass_order: int
     """Its order, see `ecgbench.signal.filter`."""
+    bandpass_kind: Literal["butterworth", "fir"] = "butterworth"
+    """Its design."""
 
     def __post_init__(self) -> None:
         samples = self.window_s * self.fs_hz
@@ -146,7 +151,8 @@ def _prepared(source: Source, spec: StoreSpec, record: EcgRecord | RecordError) 
         check(record, source)
         signal_mv = record.signal_mv
         if spec.bandpass_hz is not None:
-            signal_mv = bandpass_filtfilt(signal_mv, record.fs_hz, *spec.bandpass_hz, spec.bandpass_order)
+            bandpass = BANDPASSES[spec.bandpass_kind]
+            signal_mv = bandpass(signal_mv, record.fs_hz, *spec.bandpass_hz, spec.bandpass_order)
     except ShortSignalError as error:
         return RecordError(record.record_id, str(error))
     except RecordError as error:
@@ -235,12 +241,10 @@ def cut_windows(signal_mv: np.ndarray, n_samples: int) -> np.ndarray:
 
 
 def _index(manifest: pd.DataFrame, windows: list[tuple[int, int, int]]) -> pd.DataFrame:
-    """The manifest's rows, one per window, with the window's place."""
+    """One row per window: its record and its place there."""
     position, start, n_valid = map(list, zip(*windows, strict=True))
-    index = manifest.iloc[position].reset_index(drop=True)
-    first = ["record_id", "patient_id", "split", "fold"]
-    place = pd.DataFrame({"start": start, "n_valid": n_valid})
-    return pd.concat([index[first], place, index.drop(columns=first)], axis=1)
+    record_id = manifest["record_id"].iloc[position].to_numpy()
+    return pd.DataFrame({"record_id": record_id, "start": start, "n_valid": n_valid})
 
 
 def _require_space(file: Path, n_bytes: int) -> None:

@@ -108,7 +108,7 @@ def _percentile_interval(
     """Ends of the percentile interval of the mean, from the totals of each cluster."""
     rng = np.random.default_rng(seed)
     means = np.concatenate(
-        [_ratio(weights @ sums, weights @ counts) for weights in _weights(len(sums), n_resamples, rng)]
+        [_ratio(weights @ sums, weights @ counts) for weights in patient_weights(len(sums), n_resamples, rng)]
     )
     enough = _enough_clusters(counts)
     tails = ((1 - level) / 2, (1 + level) / 2)
@@ -123,7 +123,7 @@ def _ratio(sums: Floats, counts: Floats) -> Floats:
         return sums / counts
 
 
-def _weights(n_clusters: int, n_resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
+def patient_weights(n_clusters: int, n_resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
     """How often each cluster is drawn in each resample, in chunks of (resample, cluster)."""
     for n_rows in _chunks(n_clusters, n_resamples):
         cells = rng.integers(n_clusters, size=(n_rows, n_clusters)) + n_clusters * np.arange(n_rows)[:, None]

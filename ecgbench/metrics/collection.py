@@ -23,7 +23,8 @@ class MetricSpec:
     """Digits after the point when shown."""
     family: Literal["standard", "official"]
     formula: str
-    """Per record, x prediction and y truth over all leads and real samples; e = x - y."""
+    """Of a signal, per record: x prediction and y truth over all leads and real samples; e = x - y. Of a
+    classification, over all records: P positive and N negative ones of a class, TP, FP and FN decisions."""
     reference: str
     """Where the definition comes from."""
     scale: float = 1.0
@@ -194,3 +195,112 @@ SUPERRES: tuple[MetricSpec, ...] = (
     ),
 )
 """The scores of super-resolution, in the order they are shown."""
+
+_CAFA = "Radivojac et al. 2013, eq. 1 to 4, sample-centric"
+_PEREZ_ALDAY = "Perez Alday et al. 2020, PhysioNet/CinC Challenge 2020"
+_REYNA = "Reyna et al. 2021, PhysioNet/CinC Challenge 2021"
+
+CLASSIFICATION: tuple[MetricSpec, ...] = (
+    MetricSpec(
+        name="auroc_macro",
+        label="AUROC",
+        unit="",
+        higher_is_better=True,
+        decimals=4,
+        family="standard",
+        formula="mean over classes of the area under the ROC curve: the share of pairs (P, N) with P higher, ties half",
+        reference="Hanley & McNeil 1982, as in sklearn.metrics.roc_auc_score; classes without P or N are left out",
+    ),
+    MetricSpec(
+        name="auprc_macro",
+        label="AUPRC",
+        unit="",
+        higher_is_better=True,
+        decimals=4,
+        family="standard",
+        formula="mean over classes of Σ (gain in recall) · precision over falling scores",
+        reference="average precision, as in sklearn.metrics.average_precision_score; classes without P are left out",
+    ),
+    MetricSpec(
+        name="f1_macro",
+        label="F1",
+        unit="",
+        higher_is_better=True,
+        decimals=4,
+        family="standard",
+        formula="mean over classes of 2 TP / (2 TP + FP + FN)",
+        reference="van Rijsbergen 1979; thresholds from validation; classes never labelled nor decided are left out",
+    ),
+    MetricSpec(
+        name="accuracy",
+        label="Exact match",
+        unit="",
+        higher_is_better=True,
+        decimals=4,
+        family="standard",
+        formula="share of records with every class decided right",
+        reference=_REYNA,
+    ),
+    MetricSpec(
+        name="fbeta2_macro",
+        label="F2",
+        unit="",
+        higher_is_better=True,
+        decimals=4,
+        family="standard",
+        formula="mean over classes of 5 TP / (5 TP + FP + 4 FN), a record counting 1 / (number of its labels)",
+        reference=_PEREZ_ALDAY,
+    ),
+    MetricSpec(
+        name="gbeta2_macro",
+        label="G2",
+        unit="",
+        higher_is_better=True,
+        decimals=4,
+        family="standard",
+        formula="mean over classes of TP / (TP + FP + 2 FN), a record counting 1 / (number of its labels)",
+        reference=_PEREZ_ALDAY,
+    ),
+    MetricSpec(
+        name="fmax",
+        label="Fmax",
+        unit="",
+        higher_is_better=True,
+        decimals=4,
+        family="standard",
+        formula="2 p r / (p + r), p mean precision of the records with a decision, r mean recall of those with a label",
+        reference=_CAFA + "; one threshold for all classes, from validation",
+    ),
+    MetricSpec(
+        name="fmax_test_optimal",
+        label="Fmax (test-optimal)",
+        unit="",
+        higher_is_better=True,
+        decimals=4,
+        family="official",
+        formula="the largest Fmax over thresholds 0, 0.01, …, 1",
+        reference=_CAFA + " and Strodthoff et al. 2021; optimistic, as its threshold is chosen on the scored records",
+    ),
+    MetricSpec(
+        name="challenge_2021",
+        label="Challenge score 2021",
+        unit="",
+        higher_is_better=True,
+        decimals=4,
+        family="official",
+        formula="(s − s₀) / (s₁ − s₀), s sum over records and their pairs (label, decision) of weight / "
+        "|labels ∪ decisions|, s₁ for right decisions, s₀ for sinus rhythm always",
+        reference=_REYNA,
+    ),
+    MetricSpec(
+        name="challenge_2020",
+        label="Challenge score 2020",
+        unit="",
+        higher_is_better=True,
+        decimals=4,
+        family="official",
+        formula="as the score of 2021, with the 24 classes and weights of 2020",
+        reference=_PEREZ_ALDAY,
+    ),
+)
+"""The scores of classification, in the order they are shown; the first is the headline."""

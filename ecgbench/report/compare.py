@@ -15,9 +15,9 @@ from ecgbench.metrics.collection import MetricSpec
 from ecgbench.report.ecg_paper import png_bytes
 from ecgbench.report.html import Picture, render
 from ecgbench.report.plots import noise_curves
-from ecgbench.report.run_folder import RunFolder, find_score, headline_spec
-from ecgbench.report.score_tables import OFFICIAL_NOTE, notes_of
-from ecgbench.report.standings import RunGroup, Standing, gather, model_scores, rank
+from ecgbench.report.run_folder import RunFolder, find_score
+from ecgbench.report.score_tables import notes_of
+from ecgbench.report.standings import RunGroup, Standing, gather, rank
 from ecgbench.report.table import (
     MISSING,
     Cell,
@@ -30,10 +30,11 @@ from ecgbench.report.table import (
     score_cell,
     to_rich,
 )
+from ecgbench.report.tasks import headline_spec
 
 BEST_NOTE = (
-    "Mean over records with its 95 % interval, patients resampled. Bold: the best, where its paired difference to the "
-    "next on their common records has an interval that excludes zero."
+    "Bold: the best, where its paired difference to the next on their common records has an interval that excludes "
+    "zero."
 )
 
 
@@ -77,6 +78,7 @@ def _group_content(group: RunGroup, out_dir: Path) -> dict[str, object]:
         "tables": [table for family in ("standard", "official") if (table := _score_table(group, family)).rows],
         "ranking": _ranking_tables(group),
         "by_condition": [_condition_table(group)] if len(group.conditions) > 1 else [],
+        "curve_note": group.facts.curve_note,
         "picture": Picture(png_bytes(figure), "Score against noise", wide=True) if figure else None,
         "differences": _config_differences(group.runs),
         "links": [(_run_name(run), _relative(run.path / "report.html", out_dir)) for run in group.runs],
@@ -98,7 +100,9 @@ def _score_table(group: RunGroup, family: str) -> Table:
     rows = [row for standing in group.standings for row in _standing_rows(group, standing, specs, best)]
     columns = (Column("System", numeric=False), Column("Seed"), Column("Parameters"), *map(heading, specs))
     title = f"{family.capitalize()} scores, {group.condition}"
-    footnotes = (BEST_NOTE, OFFICIAL_NOTE) if family == "official" else (BEST_NOTE,)
+    footnotes = (f"{group.facts.value_note} {BEST_NOTE}",)
+    if family == "official":
+        footnotes += (group.facts.official_note, *group.facts.warnings_of(specs))
     return Table(title, columns, tuple(rows) if specs else (), footnotes, sortable=True)
 
 
@@ -112,7 +116,10 @@ def _standing_rows(
 ) -> list[tuple[Cell, ...]]:
     """One row per seed where there are several, then the standing itself, which alone can be the best."""
     several = standing.runs if len(standing.runs) > 1 else ()
-    rows = [(*_run_cells(run), *_score_cells(model_scores(run), group.condition, specs)) for run in several]
+    rows = [
+        (*_run_cells(run, standing.run_label(run)), *_score_cells(standing.run_scores(run), group.condition, specs))
+        for run in several
+    ]
     cells = _score_cells(standing.tidy, group.condition, specs)
     if several:
         cells = [_with_seed_spread(cell, standing, group.condition, s) for cell, s in zip(cells, specs, strict=True)]
@@ -130,15 +137,15 @@ def _with_seed_spread(cell: Cell, standing: Standing, condition: str, spec: Metr
     return replace(cell, hover=f"{cell.hover}; sd over seeds {spread}")
 
 
-def _run_cells(run: RunFolder) -> tuple[Cell, Cell, Cell]:
+def _run_cells(run: RunFolder, label: str) -> tuple[Cell, Cell, Cell]:
     """Label, seed and parameter count."""
     result = run.result
     count = result["n_parameters"]
-    return Cell(result["label"]), Cell(str(result["seed"]), sort=result["seed"]), Cell(f"{count:,}", sort=count)
+    return Cell(label), Cell(str(result["seed"]), sort=result["seed"]), Cell(f"{count:,}", sort=count)
 
 
 def _standing_cells(standing: Standing) -> tuple[Cell, Cell, Cell]:
-    name, seed, count = _run_cells(standing.runs[0])
+    name, seed, count = _run_cells(standing.runs[0], standing.run_label(standing.runs[0]))
     if standing.role == "baseline":
         n_parameters = next(
             s["n_parameters"] for s in standing.runs[0].result["systems"] if s["name"] == standing.label
@@ -218,7 +225,7 @@ def _all_scores(groups: Sequence[RunGroup]) -> pd.DataFrame:
     for group in groups:
         for standing in group.standings:
             for run in standing.runs:
-                tidy = model_scores(run) if standing.role == "model" else standing.tidy
+                tidy = standing.run_scores(run)
                 identity = group.key._asdict() | {"label": standing.label, "seed": run.result["seed"]}
                 frames.append(tidy.assign(**identity, run_dir=str(run.path)))
     return pd.concat(frames) if frames else pd.DataFrame()

@@ -54,7 +54,7 @@ POINTS = Pen("#b0006d", 0.0, "", 6, marker="o")
 
 
 class Trace(NamedTuple):
-    """A named signal in millivolts, (lead, time), and its pen."""
+    """A signal in millivolts, (lead, time), its pen, and its name in the legend; without a name it is not listed."""
 
     name: str
     signal_mv: np.ndarray
@@ -270,7 +270,10 @@ def _draw_captions(ax: Axes, sheet: Sheet, traces: Sequence[Trace], fs_hz: float
         scale += f"   residual (minus truth) {sheet.residual_mm_per_mv:g} mm/mV"
     ax.text(edge_mm, top_mm, title, va="center", fontsize=9.5, weight="bold")
     ax.text(edge_mm, foot_mm, scale, va="center", fontsize=7.5, color="#444444")
-    handles = [Line2D([], [], color=t.pen.color, lw=t.pen.width + 0.4, ls=t.pen.dashes, label=t.name) for t in traces]
+    named = [trace for trace in traces if trace.name]
+    if not named:
+        return
+    handles = [Line2D([], [], color=t.pen.color, lw=t.pen.width + 0.4, ls=t.pen.dashes, label=t.name) for t in named]
     anchor = (1, 1 - sheet.header_mm / 2 / sheet.height_mm)
     ax.legend(handles=handles, ncols=len(handles), loc="center right", bbox_to_anchor=anchor, frameon=False, fontsize=8)
 

@@ -4,7 +4,9 @@ import base64
 from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 
+from ecgbench.report.ecg_paper import png_bytes
 from ecgbench.report.table import to_markdown
 
 
@@ -26,6 +28,20 @@ class Picture:
     def size_px(self) -> tuple[int, int]:
         """Width and height, from the PNG's header."""
         return int.from_bytes(self.png[16:20], "big"), int.from_bytes(self.png[20:24], "big")
+
+
+Pictures = dict[str, Picture | list[Picture] | None]
+"""Pictures by their name in a template; None for what a run has no data of."""
+
+
+def picture(figure: Figure, alt: str, caption: str = "", wide: bool = False) -> Picture:
+    """A figure as a PNG picture."""
+    return Picture(png_bytes(figure), alt, caption, wide)
+
+
+def picture_if(figure: Figure | None, alt: str, caption: str = "", wide: bool = False) -> Picture | None:
+    """A figure as a picture, or None where there is none."""
+    return None if figure is None else picture(figure, alt, caption, wide)
 
 
 def render(template: str, **page: object) -> str:

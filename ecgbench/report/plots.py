@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from scipy.signal import welch
 
 from ecgbench.metrics.collection import MetricSpec
+from ecgbench.report.run_folder import is_clean, is_noisy
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 """Okabe & Ito's colours, told apart with any colour vision; the first is the model's."""
@@ -45,11 +46,11 @@ def noise_curves(scores: pd.DataFrame, conditions: Sequence[dict], spec: MetricS
 
     `scores` are tidy rows (system, condition, metric, mean, ci_low, ci_high); the clean level is a dashed line.
     """
-    noisy = pd.DataFrame([c for c in conditions if c["kind"] is not None])
+    noisy = pd.DataFrame([c for c in conditions if is_noisy(c)])
     if noisy.empty:
         return None
     rows = scores.loc[scores["metric"] == spec.name]
-    clean = [c["name"] for c in conditions if c["kind"] is None]
+    clean = [c["name"] for c in conditions if is_clean(c)]
     kinds = list(dict.fromkeys(noisy["kind"]))
     figure, axes = chart(len(kinds), width_in=max(4.5, 3.2 * len(kinds)), height_in=3.6, sharey=True)
     for ax, kind in zip(axes, kinds, strict=True):
@@ -58,7 +59,8 @@ def noise_curves(scores: pd.DataFrame, conditions: Sequence[dict], spec: MetricS
             _curve(ax, curve.sort_values("snr_db"), system.loc[system["condition"].isin(clean)], spec, index)
         ax.set_title(NOISE_NAMES.get(kind, kind), fontsize=9)
         ax.set_xlabel("input SNR (dB)", fontsize=9)
-    axes[0].set_ylabel(f"output {axis_label(spec)}", fontsize=9)
+    # The input is measured in dB as well, so a score in dB has to say that it is the output's.
+    axes[0].set_ylabel(f"{'output ' if spec.unit == 'dB' else ''}{axis_label(spec)}", fontsize=9)
     handles, _ = axes[0].get_legend_handles_labels()
     if clean:
         handles.append(Line2D([], [], color="#777777", ls="--", lw=1.1, label="without added noise"))
@@ -188,23 +190,30 @@ def error_spectrum(
     return figure
 
 
-def training_curves(curves: pd.DataFrame, best_epoch: int | None = None) -> Figure | None:
-    """Training and validation loss, and the learning rate where logged, by epoch; None without a finite loss.
+LOSSES = ("train/loss", "train/loss_epoch", "val/loss")
+"""Columns of a training table that share the panel of losses."""
+
+
+def training_curves(curves: pd.DataFrame, best_epoch: int | None = None, monitor: str | None = None) -> Figure | None:
+    """Training and validation loss, the monitored score, and the learning rate, by epoch; None without a finite loss.
 
     `curves` is the sparse table of Lightning's CSVLogger: one row per logging event, empty where not logged; its epochs
-    count from 0, and `best_epoch` from 1.
+    count from 0, and `best_epoch` from 1. `monitor`, the score that chose the best epoch, has a panel of its own unless
+    it is a loss; it and the learning rate are left out where they were not logged.
     """
-    losses = [c for c in ("train/loss", "train/loss_epoch", "val/loss") if c in curves]
+    losses = [c for c in LOSSES if c in curves]
+    monitored = [monitor] if monitor in curves and monitor not in LOSSES else []
     rates = [c for c in curves if c == "lr" or c.startswith("lr-")][:1]
     if not losses or "epoch" not in curves:
         return None
     # Learning rates are logged without their epoch, before the losses of the same epoch; epochs are shown from 1.
     epochs = curves["epoch"].bfill().ffill() + 1
-    finite = curves[losses + rates].replace([np.inf, -np.inf], np.nan)
+    others = [*monitored, *rates]
+    finite = curves[losses + others].replace([np.inf, -np.inf], np.nan)
     by_epoch = pd.DataFrame(finite.groupby(epochs).mean())
     if by_epoch.loc[:, losses].isna().all(axis=None):
         return None
-    figure, axes = chart(1 + len(rates), width_in=7.6 if rates else 5.0, height_in=3.0)
+    figure, axes = chart(1 + len(others), width_in=(5.0, 7.6, 10.0)[len(others)], height_in=3.0)
     for name, color in zip(losses, PALETTE, strict=False):
         column = by_epoch.loc[:, name].dropna()
         axes[0].plot(column.index, column, color=color, lw=1.5, marker="." if len(column) < 40 else "", label=name)
@@ -215,9 +224,12 @@ def training_curves(curves: pd.DataFrame, best_epoch: int | None = None) -> Figu
         axes[0].axvline(best_epoch, color="#777777", ls=":", lw=1.2, label="best epoch")
     axes[0].set_ylabel("loss", fontsize=9)
     _legend_above(axes[0])
-    for ax, name in zip(axes[1:], rates, strict=True):
-        ax.plot(by_epoch.index, by_epoch[name], color=PALETTE[2], lw=1.5)
-        ax.set_ylabel("learning rate", fontsize=9)
+    for ax, name in zip(axes[1:], others, strict=True):
+        column = by_epoch[name].dropna()
+        ax.plot(column.index, column, color=PALETTE[2], lw=1.5)
+        ax.set_ylabel("learning rate" if name in rates else name, fontsize=9)
+        if name in monitored and best_epoch is not None:
+            ax.axvline(best_epoch, color="#777777", ls=":", lw=1.2)
     for ax in axes:
         ax.set_xlabel("epoch", fontsize=9)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -8,13 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ecgbench.metrics.collection import SUPERRES, MetricSpec
+from ecgbench.metrics.collection import MetricSpec
+from ecgbench.report.tasks import headline_spec, task_facts, task_specs
 
 SCHEMA_VERSION = 1
-TASK_METRICS: dict[str, tuple[MetricSpec, ...]] = {"superres": SUPERRES}
-"""The metrics of each task, in the order of its tables."""
-HEADLINE = {"superres": "snr_db"}
-"""The metric that the first sentence, the curves and the ranking of each task speak of."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class RunFolder:
 
     @cached_property
     def examples(self) -> dict[str, np.ndarray] | None:
-        """The stored reconstructions by name, or None where the run kept none."""
+        """The stored records by name, or None where the run kept none."""
         path = self.path / "examples.npz"
         if not path.is_file():
             return None
@@ -83,31 +80,39 @@ def read_run(run_dir: Path) -> RunFolder:
             f"{result_path} has schema_version {version}, this version of ecgbench reads {SCHEMA_VERSION}; "
             "read it with the version named in its env.json"
         )
-    task_specs(result["task"])
+    task_facts(result["task"])
     return RunFolder(path, result)
 
 
-def task_specs(task: str) -> tuple[MetricSpec, ...]:
-    """The metrics of a task; ValueError for a task without any."""
-    if task not in TASK_METRICS:
-        raise ValueError(f"task '{task}' has no metric table; known tasks: {', '.join(TASK_METRICS)}")
-    return TASK_METRICS[task]
-
-
-def headline_spec(task: str) -> MetricSpec:
-    """The metric that runs of a task are summed up by."""
-    return next(spec for spec in task_specs(task) if spec.name == HEADLINE[task])
-
-
 def reference_condition(result: dict) -> str:
-    """The condition that headline numbers come from: the first one without noise, else the first."""
+    """The condition that headline numbers come from: the first one with all leads and no noise, else the first."""
     conditions = result["conditions"]
-    return next((c["name"] for c in conditions if c["kind"] is None), conditions[0]["name"])
+    return next((c["name"] for c in conditions if is_clean(c)), conditions[0]["name"])
+
+
+def is_clean(condition: dict) -> bool:
+    """Whether a condition has no added noise and all leads."""
+    return condition["kind"] is None and condition.get("leads") is None
+
+
+def is_noisy(condition: dict) -> bool:
+    """Whether a condition adds noise to all leads; a lead subset is neither clean nor noisy."""
+    return condition["kind"] is not None and condition.get("leads") is None
 
 
 def noise_conditions(result: dict) -> list[dict]:
-    """The conditions with added noise."""
-    return [c for c in result["conditions"] if c["kind"] is not None]
+    """The conditions with added noise and all leads."""
+    return [c for c in result["conditions"] if is_noisy(c)]
+
+
+def lead_conditions(result: dict) -> list[dict]:
+    """The conditions in which only some of the leads are given."""
+    return [c for c in result["conditions"] if c.get("leads") is not None]
+
+
+def has_metric(result: dict, spec: MetricSpec) -> bool:
+    """Whether the run was scored by a metric; some exist for some label sets only."""
+    return any(score["metric"] == spec.name for score in result["scores"])
 
 
 def system_names(result: dict, role: str | None = None) -> list[str]:
@@ -128,6 +133,13 @@ def find_paired(result: dict, pair: tuple[str, str], condition: str, metric: str
 def paired_systems(result: dict) -> list[tuple[str, str]]:
     """The (system, baseline) pairs that the run compares, in their stored order."""
     return list(dict.fromkeys((row["system"], row["baseline"]) for row in result["paired"]))
+
+
+def main_pair(result: dict) -> tuple[str, str] | None:
+    """The model and the first baseline it is compared with; another head of the model only where there is no other."""
+    model, baselines = system_names(result, "model")[0], system_names(result, "baseline")
+    own = [pair for pair in paired_systems(result) if pair[0] == model]
+    return next((pair for pair in own if pair[1] in baselines), own[0] if own else None)
 
 
 def _find(rows: list[dict], **wanted: str) -> dict | None:

@@ -1,23 +1,16 @@
 """The report of one run: `report.html`, a page that needs nothing but itself, and `report.md` with the same tables."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-from matplotlib.figure import Figure
 from rich.table import Table as RichTable
 
-from ecgbench.report.ecg_paper import png_bytes
-from ecgbench.report.html import Picture, render
-from ecgbench.report.plots import interval_chart, noise_curves, score_distribution, training_curves
-from ecgbench.report.reconstructions import (
-    close_up_figure,
-    common_gains,
-    paper_figure,
-    read_examples,
-    spectrum_figure,
-)
-from ecgbench.report.run_folder import RunFolder, read_run, reference_condition, system_names
+from ecgbench.report.classification_page import classification_content, classification_pictures
+from ecgbench.report.html import Pictures, picture_if, render
+from ecgbench.report.plots import training_curves
+from ecgbench.report.run_folder import RunFolder, has_metric, read_run
 from ecgbench.report.score_tables import (
     condition_tables,
     family_specs,
@@ -27,18 +20,35 @@ from ecgbench.report.score_tables import (
     skipped_table,
     verdict,
 )
+from ecgbench.report.superres_page import superres_content, superres_pictures
 from ecgbench.report.table import to_rich, without
+from ecgbench.report.tasks import task_facts
 
-Pictures = dict[str, Picture | list[Picture] | None]
+
+@dataclass(frozen=True)
+class TaskPage:
+    """How one task's page is made: its templates, and what they show beside the parts that every page has."""
+
+    template: str
+    """Name of the `.html.jinja` and `.md.jinja` files."""
+    content: Callable[[RunFolder], dict[str, object]]
+    pictures: Callable[[RunFolder], Pictures]
+
+
+PAGES = {
+    "superres": TaskPage("superres", superres_content, superres_pictures),
+    "classification": TaskPage("classification", classification_content, classification_pictures),
+}
+"""The page of each task of `ecgbench.report.tasks.TASKS`."""
 
 
 def write_report(run_dir: Path) -> Path:
     """Writes `report.html` and `report.md` into a finished run's folder and returns the path of the page."""
     run = read_run(run_dir)
-    page = page_content(run)
+    page, template = page_content(run), PAGES[run.result["task"]].template
     html_path = run.path / "report.html"
-    html_path.write_text(render("report.html.jinja", **page), encoding="utf-8")
-    (run.path / "report.md").write_text(render("report.md.jinja", **page), encoding="utf-8")
+    html_path.write_text(render(f"{template}.html.jinja", **page), encoding="utf-8")
+    (run.path / "report.md").write_text(render(f"{template}.md.jinja", **page), encoding="utf-8")
     return html_path
 
 
@@ -54,6 +64,7 @@ def page_content(run: RunFolder) -> dict[str, object]:
         "title": f"{result['label']} on {result['dataset']}",
         "facts": _facts(run),
         "verdict": verdict(result),
+        "curve_note": task_facts(result["task"]).curve_note,
         "noise_verdict": noise_verdict(result),
         "notes": notes_of(result),
         "standard": score_table(result),
@@ -64,13 +75,13 @@ def page_content(run: RunFolder) -> dict[str, object]:
         "packages": {name: version or "not installed" for name, version in run.env.get("packages", {}).items()},
         "config_text": run.config_text,
         "rerun": f"python -m ecgbench.reproduce {run.path}",
+        **PAGES[result["task"]].content(run),
         **run_pictures(run),
     }
 
 
 def _has_official(result: dict) -> bool:
-    wanted = {spec.name for spec in family_specs(result["task"], "official")}
-    return any(score["metric"] in wanted for score in result["scores"])
+    return any(has_metric(result, spec) for spec in family_specs(result["task"], "official"))
 
 
 def _facts(run: RunFolder) -> list[tuple[str, str]]:
@@ -83,10 +94,11 @@ def _facts(run: RunFolder) -> list[tuple[str, str]]:
         "seed": result["seed"],
         "date": str(run.env.get("started", "unknown"))[:16].replace("T", " "),
         "parameters": f"{result['n_parameters']:,}",
+        "classes": len(result["label_names"]) if "label_names" in result else None,
         "records": _counts(result["records"]),
         "patients": _counts(result["patients"]),
     }
-    return [(name, str(value)) for name, value in facts.items()]
+    return [(name, str(value)) for name, value in facts.items() if value is not None]
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -125,8 +137,9 @@ def _flat(value: object) -> str:
 def _training_text(fit: dict | None) -> str:
     if fit is None:
         return "nothing was trained"
-    loss = f"{fit['best_val_loss']:.3g}" if fit["best_val_loss"] is not None else "not finite"
-    return f"{fit['epochs']} epochs in {_seconds_text(fit['seconds'])}; best epoch {fit['best_epoch']}, loss {loss}"
+    best = f"{fit['best_score']:.3g}" if fit["best_score"] is not None else "not finite"
+    epochs = f"{fit['epochs']} epochs in {_seconds_text(fit['seconds'])}"
+    return f"{epochs}; best epoch {fit['best_epoch']}, {fit['monitor']} {best}"
 
 
 def _seconds_text(seconds: float | None) -> str:
@@ -137,44 +150,11 @@ def _seconds_text(seconds: float | None) -> str:
 
 def run_pictures(run: RunFolder) -> Pictures:
     """Every picture of a run's page by its name in the template; None for what the run has no data of."""
-    result, spec = run.result, run.headline
-    order = {name: place for place, name in enumerate(system_names(result))}
-    tidy = pd.DataFrame(result["scores"]).sort_values("system", key=lambda names: names.map(order), kind="stable")
-    condition = reference_condition(result)
-    clean = run.scores.loc[run.scores["condition"] == condition]
-    bands = [s for s in family_specs(result["task"], "standard") if s.name.endswith("_band")]
-    systems = [*system_names(result, "model"), *system_names(result, "baseline")]
-    fit = result["fit"] or {}
-    in_bands = tidy.loc[tidy["condition"] == condition]
+    fit = run.result["fit"] or {}
     return {
-        "curves_picture": _picture_if(
-            noise_curves(tidy, result["conditions"], spec), f"{spec.label} against noise", True
+        **PAGES[run.result["task"]].pictures(run),
+        "training_picture": picture_if(
+            None if run.curves is None else training_curves(run.curves, fit.get("best_epoch"), fit.get("monitor")),
+            "Training curves",
         ),
-        "bands_picture": _picture_if(interval_chart(in_bands, bands), "Error by frequency band"),
-        "distribution_picture": _picture_if(score_distribution(clean, systems, spec), f"{spec.label} of every record"),
-        "training_picture": _picture_if(
-            None if run.curves is None else training_curves(run.curves, fit.get("best_epoch")), "Training curves"
-        ),
-        **_example_pictures(run),
     }
-
-
-def _example_pictures(run: RunFolder) -> Pictures:
-    model = system_names(run.result, "model")[0]
-    examples = read_examples(run.examples, model) if run.examples is not None else []
-    if not examples:
-        return {"papers": [], "close_ups": [], "spectrum_picture": None}
-    gains = common_gains(examples)
-    return {
-        "papers": [_picture(paper_figure(e, gains[e.condition]), e.title, wide=True) for e in examples],
-        "close_ups": [_picture(close_up_figure(e), f"Close-up of {e.title}") for e in examples],
-        "spectrum_picture": _picture(spectrum_figure(examples), "Spectrum of the error"),
-    }
-
-
-def _picture(figure: Figure, alt: str, wide: bool = False) -> Picture:
-    return Picture(png_bytes(figure), alt, wide=wide)
-
-
-def _picture_if(figure: Figure | None, alt: str, wide: bool = False) -> Picture | None:
-    return None if figure is None else _picture(figure, alt, wide)

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from ecgbench.metrics.collection import MetricSpec
 from ecgbench.report.run_folder import (
     find_paired,
     find_score,
-    headline_spec,
+    has_metric,
+    is_clean,
+    main_pair,
     noise_conditions,
     paired_systems,
     reference_condition,
     system_names,
-    task_specs,
 )
 from ecgbench.report.table import (
     Cell,
@@ -28,11 +31,11 @@ from ecgbench.report.table import (
     score_cell,
     verdict_of,
 )
+from ecgbench.report.tasks import headline_spec, task_facts, task_specs
 
-OFFICIAL_NOTE = "These formulas follow the published code of the system and are comparable only among themselves."
-INTERVAL_NOTE = (
-    "Mean over records with its 95 % interval, patients resampled. Differences are paired by record and bold where "
-    "better with an interval that excludes zero; p values are not corrected for the number of rows."
+DIFFERENCE_NOTE = (
+    "Differences are paired by record and bold where better with an interval that excludes zero; p values are not "
+    "corrected for the number of rows."
 )
 
 
@@ -42,18 +45,19 @@ def family_specs(task: str, family: str) -> list[MetricSpec]:
 
 
 def score_table(result: dict, family: str = "standard") -> Table:
-    """One row per metric under the reference condition: each system's mean and the paired differences."""
-    condition = reference_condition(result)
-    rows = [(_metric_cell(spec), *_cells(result, condition, spec)) for spec in family_specs(result["task"], family)]
+    """One row per metric of the run under the reference condition: each system's value and the paired differences."""
+    condition, facts = reference_condition(result), task_facts(result["task"])
+    specs = [spec for spec in family_specs(result["task"], family) if has_metric(result, spec)]
+    rows = [(_metric_cell(spec, facts.warnings.get(spec.name)), *_cells(result, condition, spec)) for spec in specs]
     title = f"{family.capitalize()} scores, {condition}"
-    note = OFFICIAL_NOTE if family == "official" else INTERVAL_NOTE
+    note = facts.official_note if family == "official" else f"{facts.value_note} {DIFFERENCE_NOTE}"
     return Table(title, (Column("Metric", numeric=False), *_columns(result)), tuple(rows), (note,))
 
 
 def condition_table(result: dict, spec: MetricSpec) -> Table:
     """One row per test condition for one metric."""
     rows = [
-        (Cell(_condition_text(c), hover=c["name"]), *map(on_one_line, _cells(result, c["name"], spec)))
+        (Cell(condition_text(c), hover=_condition_hover(c)), *map(on_one_line, _cells(result, c["name"], spec)))
         for c in result["conditions"]
     ]
     title = f"{heading(spec).title} by condition"
@@ -61,12 +65,19 @@ def condition_table(result: dict, spec: MetricSpec) -> Table:
 
 
 def condition_tables(result: dict) -> list[Table]:
-    """A condition table for every standard metric, the headline metric first; empty where there is no noise."""
-    if not noise_conditions(result):
+    """A condition table for every standard metric, the headline first; empty where only clean records were tested."""
+    if all(is_clean(condition) for condition in result["conditions"]):
         return []
     headline = headline_spec(result["task"])
-    others = [spec for spec in family_specs(result["task"], "standard") if spec != headline]
+    standard = [spec for spec in family_specs(result["task"], "standard") if has_metric(result, spec)]
+    others = [spec for spec in standard if spec != headline]
     return [condition_table(result, spec) for spec in (headline, *others)]
+
+
+def tidy_scores(result: dict) -> pd.DataFrame:
+    """The tidy scores as a table, its systems in the order of the run."""
+    order = {name: place for place, name in enumerate(system_names(result))}
+    return pd.DataFrame(result["scores"]).sort_values("system", key=lambda names: names.map(order), kind="stable")
 
 
 def skipped_table(skipped: Sequence[dict]) -> Table:
@@ -75,15 +86,21 @@ def skipped_table(skipped: Sequence[dict]) -> Table:
     return Table("Skipped records", (Column("Record", numeric=False), Column("Reason", numeric=False)), rows)
 
 
-def _metric_cell(spec: MetricSpec) -> Cell:
+def _metric_cell(spec: MetricSpec, warning: str | None) -> Cell:
     column = heading(spec)
-    return Cell(column.title, detail=spec.formula if spec.family == "official" else "", hover=column.hover)
+    detail = warning or (spec.formula if spec.family == "official" else "")
+    return Cell(column.title, detail=detail, hover=column.hover)
 
 
-def _condition_text(condition: dict) -> str:
-    if condition["kind"] is None:
+def condition_text(condition: dict) -> str:
+    """How a condition is named in a table: `clean`, `6 leads`, `bw at 5 dB`."""
+    if condition["kind"] is None or condition.get("leads") is not None:
         return condition["name"]
     return f"{condition['kind']} at {condition['snr_db']:g} dB"
+
+
+def _condition_hover(condition: dict) -> str:
+    return ", ".join(condition.get("leads") or [condition["name"]])
 
 
 def _columns(result: dict) -> list[Column]:
@@ -111,8 +128,12 @@ def verdict(result: dict) -> str:
         return f"{model} has no finite {spec.label} on the {condition} test records."
     interval = format_interval(score["ci_low"], score["ci_high"], spec)
     amount = f"{format_number(score['mean'], spec)} {spec.unit}".strip()
-    head = f"{model} reconstructs {score['n_records']} {condition} test records at {amount} {spec.label} {interval}"
-    pair = next((pair for pair in paired_systems(result) if pair[0] == model), None)
+    head = task_facts(result["task"]).achievement.format(
+        model=model, n_records=score["n_records"], condition=condition, amount=amount, label=spec.label,
+        interval=interval,
+    )  # fmt: skip
+    head = " ".join(head.split())
+    pair = main_pair(result)
     paired = find_paired(result, pair, condition, spec.name) if pair else None
     if paired is None or not is_number(paired["mean"]):
         return f"{head.strip()}."
@@ -133,13 +154,13 @@ def _standing(paired: dict, spec: MetricSpec) -> str:
 def noise_verdict(result: dict) -> str:
     """How often the model beats the baseline over the noise conditions, in one sentence."""
     spec, noisy = headline_spec(result["task"]), noise_conditions(result)
-    pairs = paired_systems(result)
+    pair = main_pair(result)
     if not noisy:
         return "Only the clean condition was tested, so there are no curves against noise."
-    if not pairs:
+    if pair is None:
         return f"{len(noisy)} noise conditions were tested, without a baseline to compare with."
-    system, baseline = pairs[0]
-    found = [find_paired(result, pairs[0], c["name"], spec.name) for c in noisy]
+    system, baseline = pair
+    found = [find_paired(result, pair, c["name"], spec.name) for c in noisy]
     readings = [verdict_of(p, spec) for p in found if p is not None]
     counts = ", ".join(f"{word} in {readings.count(word)}" for word in ("better", "level", "worse"))
     return (
@@ -155,8 +176,7 @@ def notes_of(result: dict) -> list[str]:
     lost = [s for s in result["scores"] if s["n_nonfinite"]]
     if lost:
         worst = max(lost, key=lambda s: s["n_nonfinite"])
-        notes.append(
-            f"{len(lost)} means leave out records whose score is not finite; the most, {worst['n_nonfinite']} of "
-            f"{worst['n_records']}, in {worst['metric']} of {worst['system']} under {worst['condition']}."
-        )
+        told = {key: worst[key] for key in ("n_records", "metric", "system", "condition")}
+        note = task_facts(result["task"]).nonfinite_note
+        notes.append(note.format(n=len(lost), most=worst["n_nonfinite"], **told))
     return notes

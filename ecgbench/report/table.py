@@ -110,15 +110,19 @@ def heading(spec: MetricSpec) -> Column:
 
 
 def score_cell(score: dict | None, spec: MetricSpec, strong: bool = False) -> Cell:
-    """`mean [low, high]` of one tidy score row, with the spread over records as its second line."""
+    """`mean [low, high]` of one tidy score row, its second line the spread over records where it has one."""
     if score is None or not is_number(score["mean"]):
         return Cell(MISSING, hover=_why_missing(score))
     interval = format_interval(score["ci_low"], score["ci_high"], spec)
+    has_spread = is_number(score["std"])
     spread = f"sd {format_number(score['std'], spec)} · median {format_number(score['median'], spec)}"
-    hover = f"mean over {score['n_records']:.0f} records of {score['n_patients']:.0f} patients"
+    hover = f"{score['n_records']:.0f} records of {score['n_patients']:.0f} patients"
+    if has_spread:
+        hover = f"mean over {hover}"
     if score["n_nonfinite"]:
-        hover += f"; {score['n_nonfinite']:.0f} without a finite value left out"
-    return Cell(format_number(score["mean"], spec), interval, spread, hover, score["mean"] * spec.scale, strong)
+        hover += f"; {score['n_nonfinite']:.0f} without a finite value{' left out' if has_spread else ''}"
+    shown, detail = format_number(score["mean"], spec), spread if has_spread else ""
+    return Cell(shown, interval, detail, hover, score["mean"] * spec.scale, strong)
 
 
 def on_one_line(cell: Cell) -> Cell:

@@ -46,29 +46,6 @@ class Superres(pl.LightningModule):
         self.fs_hz, self.upscale = fs_hz, upscale
         self.val_loss, self.val_snr_db = MeanMetric(), MeanMetric()
 
-    @staticmethod
-    def unsupported(*, fs_hz: float, upscale: int, window_s: float, crop_s: float | None) -> str | None:
-        """Why a combination cannot run, in one sentence; None when it can."""
-        if upscale < 2:
-            return f"task.upscale is {upscale}; it must be at least 2"
-        if fs_hz % upscale:
-            factors = [str(f) for f in range(2, 21) if fs_hz % f == 0]
-            return (
-                f"task 'superres' needs fs_hz % upscale == 0, got fs_hz={fs_hz:g} and upscale={upscale}; "
-                f"use task.upscale={', '.join(factors)}, or another dataset.fs_hz"
-            )
-        for name, seconds in (("window_s", window_s), ("crop_s", crop_s)):
-            n_samples = None if seconds is None else seconds * fs_hz
-            if n_samples is None:
-                continue
-            whole = round(n_samples)
-            if abs(n_samples - whole) > 1e-6 or whole % upscale or whole < upscale:
-                return (
-                    f"task.{name}={seconds:g} s is {n_samples:g} samples at {fs_hz:g} Hz, "
-                    f"which task.upscale={upscale} does not divide; use a multiple of {upscale / fs_hz:g} s"
-                )
-        return None
-
     def forward(self, x: Tensor) -> Tensor:
         """High-rate ECG in mV, (batch, lead, time)."""
         return both_outputs(self.model, x)[0]

@@ -14,18 +14,53 @@ from ecgbench.config import locate
 
 
 class CosineWarmup(LambdaLR):
-    """Linear rise over the first part of all steps, then half a cosine down to a part of the peak rate."""
+    """Linear rise over the first part of all steps, then half a cosine down to a part of the peak rate.
 
-    def __init__(self, optimizer: Optimizer, total_steps: int, warmup_fraction: float, final_fraction: float) -> None:
+    `start_fraction` is the first step's rate over the peak, which is then reached at the step after the rise; without
+    it the rise begins at its own step size and ends at the peak.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        total_steps: int,
+        warmup_fraction: float,
+        final_fraction: float,
+        start_fraction: float | None = None,
+    ) -> None:
         warmup = max(1, round(warmup_fraction * total_steps))
 
         def factor(step: int) -> float:
             if step < warmup:
-                return (step + 1) / warmup
+                if start_fraction is None:
+                    return (step + 1) / warmup
+                return start_fraction + (1 - start_fraction) * step / warmup
             done = min(1.0, (step - warmup) / max(1, total_steps - warmup))
             return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * done))
 
         super().__init__(optimizer, factor)
+
+
+class Noam(LambdaLR):
+    """The rate factor * d_model^-1/2 * min(n^-1/2, n * warmup_steps^-3/2) at step n = 1, 2, ... (Vaswani et al. 2017).
+
+    The formula gives the rate itself, so the optimiser's own must be 1; any other is refused with a ValueError. The
+    peak, at n = warmup_steps, is factor / sqrt(d_model * warmup_steps).
+    """
+
+    def __init__(self, optimizer: Optimizer, d_model: int, warmup_steps: int, factor: float) -> None:
+        for group in optimizer.param_groups:
+            if group["lr"] != 1.0:
+                raise ValueError(
+                    f"optimizer.lr={group['lr']:g}, but the Noam schedule computes the rate itself and multiplies it "
+                    "by optimizer.lr; set optimizer.lr=1 and scale the rate by scheduler.schedule.factor"
+                )
+
+        def rate(step: int) -> float:
+            n = step + 1
+            return factor * d_model**-0.5 * min(n**-0.5, n * warmup_steps**-1.5)
+
+        super().__init__(optimizer, rate)
 
 
 def optimizer_maker(config: DictConfig) -> Callable[[nn.Module], Optimizer]:

@@ -11,6 +11,19 @@ from ecgbench.config import CONF_DIR, check_targets, compose, groups, locate, ta
 CHOICES = [(g, c) for g, choices in groups().items() for c in choices if g not in ("experiments", "debug")]
 CHANGED = [(g, c) for g, choices in groups().items() for c in choices if g in ("experiments", "debug")]
 
+
+def fitting(group: str, choice: str) -> list[str]:
+    """The choice, with a task that it is for."""
+    if group in ("preprocessing", "loss"):
+        return ["task=classification", f"{group}={choice}"]
+    if group != "model":
+        return [f"{group}={choice}"]
+    target = OmegaConf.load(CONF_DIR / "model" / f"{choice}.yaml")
+    while "_target_" not in target:
+        target = OmegaConf.load(CONF_DIR / "model" / f"{target.defaults[0]}.yaml")
+    return [f"task={locate(target._target_, choice).tasks[0]}", f"{group}={choice}"]
+
+
 OWN_FILES = [p for p in sorted(CONF_DIR.glob("*/*.yaml")) if p.parent.name not in ("hydra", "debug", "callbacks")]
 
 
@@ -24,7 +37,7 @@ def is_explained(line: str) -> bool:
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_fits_its_constructor(group: str, choice: str) -> None:
     """Names and types of all keys agree with the signatures behind every `_target_`."""
-    config = compose([f"{group}={choice}"])
+    config = compose(fitting(group, choice))
     assert config.choices[group] == choice
     check_targets(config)
 
@@ -40,7 +53,7 @@ def test_every_recipe_and_debug_choice_composes(group: str, choice: str) -> None
 def test_every_target_is_an_importable_public_name() -> None:
     """What `_target_` names is there, and its module is the file the name says."""
     for group, choice in CHOICES:
-        for path, node in targets(compose([f"{group}={choice}"])):
+        for path, node in targets(compose(fitting(group, choice))):
             assert callable(locate(node["_target_"], path))
 
 
@@ -70,7 +83,8 @@ def test_optimizers_and_schedulers_are_torch_objects() -> None:
     model = torch.nn.Linear(2, 2)
     for optimizer_name in groups()["optimizer"]:
         for scheduler_name in groups()["scheduler"]:
-            config = compose([f"optimizer={optimizer_name}", f"scheduler={scheduler_name}"])
+            rate = ["optimizer.lr=1"] if scheduler_name == "noam" else []  # Noam sets the absolute rate
+            config = compose([f"optimizer={optimizer_name}", f"scheduler={scheduler_name}", *rate])
             optimizer = optimizer_maker(config.optimizer)(model)
             schedule = schedule_maker(config.scheduler, "val/loss")(optimizer, 100)
             assert isinstance(optimizer, torch.optim.Optimizer)

@@ -75,8 +75,32 @@ class TestManifest:
         assert high.qrs_ms.drop(["RBBB", "LBBB"]).max() < 120
 
     def test_a_diagnosis_listed_twice_is_dealt_twice_as_often(self):
-        labels = Simulated(n_records=300, classes=["NORM", "NORM", "AFIB"]).manifest().label.value_counts()
+        labels = Simulated(n_records=300, labels=["NORM", "NORM", "AFIB"]).manifest().label.value_counts()
         assert abs(labels["NORM"] / labels["AFIB"] - 2) < 0.2
+
+    def test_age_and_sex_are_numbers_too(self, manifest):
+        assert (manifest.age_years == manifest.age).all()
+        assert (manifest.is_male == (manifest.sex == "male")).all()
+
+    def test_targets_are_the_diagnoses(self, source, manifest):
+        """One class a record, in the order of the labels; one that is listed twice has one column."""
+        targets = source.targets(manifest)
+        assert targets.classes == tuple(DIAGNOSES)
+        assert [targets.classes[c] for c in targets.y.argmax(axis=1)] == manifest.label.tolist()
+        assert (targets.y.sum(axis=1) == 1).all()
+        assert targets.y.dtype == np.float32
+        assert targets.kept.all()
+        assert targets.notes == []
+        twice = Simulated(n_records=60, labels=["AFIB", "NORM", "AFIB"])
+        assert twice.targets(twice.manifest()).classes == ("AFIB", "NORM")
+
+    def test_a_class_without_training_records_is_named(self, source, manifest):
+        (note,) = source.targets(manifest[(manifest.split != "train") | (manifest.label != "LVH")]).notes
+        assert "No training record has LVH" in note
+
+    def test_another_dataset_s_rows_are_refused(self, manifest):
+        with pytest.raises(ValueError, match=r"diagnoses 1AVB, .*labels=\['NORM', 'AFIB'\] does not list"):
+            Simulated(n_records=110, labels=["NORM", "AFIB"]).targets(manifest)
 
     def test_parquet_keeps_the_manifest(self, manifest, tmp_path):
         manifest.to_parquet(tmp_path / "m.parquet", index=False)
@@ -152,7 +176,7 @@ class TestRecords:
             {"fs_hz": 250},
             {"duration_s": 8},
             {"noise_uv": 0},
-            {"classes": ["NORM"]},
+            {"labels": ["NORM"]},
             {"leads": ["I"]},
         ]
         for change in changes:
@@ -164,8 +188,8 @@ class TestBadParameters:
         ("given", "message"),
         [
             ({"leads": ["I", "V7"]}, r"dataset.leads is .*V7.*; use one or more of I, II"),
-            ({"classes": ["WPW"]}, r"dataset.classes is \['WPW'\]; use one or more of NORM"),
-            ({"classes": []}, r"dataset.classes is \[\]"),
+            ({"labels": ["WPW"]}, r"dataset.labels is \['WPW'\]; use one or more of NORM"),
+            ({"labels": []}, r"dataset.labels is \[\]"),
             ({"n_records": 0}, r"dataset.n_records is 0; it must be 1 or more"),
             ({"noise_uv": -1}, r"dataset.noise_uv is -1; it must be 0 or more"),
             ({"duration_s": 1}, r"dataset.duration_s is 1; it must be 4 or more"),
@@ -232,7 +256,7 @@ class TestAgainstDetectors:
         """
         import neurokit2 as nk
 
-        source = Simulated(n_records=40, classes=["NORM", "SB", "1AVB"])
+        source = Simulated(n_records=40, labels=["NORM", "SB", "1AVB"])
         rows, errors_ms = source.manifest(), []
         for row in rows.itertuples():
             clean, peaks = self.detect(lead_ii(source, row.record_id))

@@ -12,7 +12,7 @@ import torch
 
 from ecgbench import reproduce
 from ecgbench.config import ConfigError, compose
-from ecgbench.experiment import check, label, open_data
+from ecgbench.experiment import check, label, load_data
 
 
 def test_a_run_leaves_everything_its_reader_needs(run: Callable[..., Path]) -> None:
@@ -109,7 +109,7 @@ def test_reproduce_sees_a_difference(run: Callable[..., Path]) -> None:
 
 def test_a_store_is_shared_by_runs(tiny: Callable[..., list[str]]) -> None:
     """Two configurations with the same recordings and window open the same folder."""
-    assert open_data(compose(tiny("seed=0"))).path == open_data(compose(tiny("seed=1"))).path
+    assert load_data(compose(tiny("seed=0"))).store.path == load_data(compose(tiny("seed=1"))).store.path
 
 
 @pytest.mark.parametrize(

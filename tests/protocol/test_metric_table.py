@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ecgbench.metrics.collection import SUPERRES
+from ecgbench.metrics.classification_summary import METRICS
+from ecgbench.metrics.collection import CLASSIFICATION, SUPERRES
 from ecgbench.metrics.superres import superres_scores
 
 
@@ -57,3 +58,18 @@ def test_the_decibel_and_percent_names_carry_their_unit():
     for spec in SUPERRES:
         assert spec.name.endswith("_db") == (spec.unit == "dB")
         assert spec.name.endswith("_pct") == (spec.unit == "%")
+
+
+def test_the_classification_table_names_what_is_computed():
+    """Macro AUROC leads; every name has its function, its label, formula and reference, and no label is there twice."""
+    assert {spec.name for spec in CLASSIFICATION} == set(METRICS)
+    assert CLASSIFICATION[0].name == "auroc_macro"
+    assert len({spec.label for spec in CLASSIFICATION}) == len(CLASSIFICATION)
+    assert all(spec.formula and spec.reference and spec.unit == "" for spec in CLASSIFICATION)
+
+
+def test_numbers_that_are_no_plain_result_are_of_the_official_family():
+    """The test-optimal threshold, marked optimistic, and the two Challenge scores."""
+    official = {spec.name: spec for spec in CLASSIFICATION if spec.family == "official"}
+    assert set(official) == {"fmax_test_optimal", "challenge_2020", "challenge_2021"}
+    assert "optimistic" in official["fmax_test_optimal"].reference

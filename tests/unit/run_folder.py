@@ -114,7 +114,7 @@ def _result(names: list[str], conditions: list[dict]) -> dict[str, Any]:
         "seed": 0, "config_hash": "0123abcd", "data_hash": "d" * 64,
         "test_hash": "e" * 64, "n_parameters": 1911672, "records": counts,
         "patients": counts, "skipped": [], "conditions": conditions,
-        "fit": {"epochs": 3, "best_epoch": 2, "best_val_loss": 0.001, "seconds": 61.2},
+        "fit": {"epochs": 3, "best_epoch": 2, "monitor": "val/loss", "best_score": 0.001, "seconds": 61.2},
         "timing": {"seconds_total": 90.1, "predict_seconds": 3.0},
         "systems": [{"name": n, "role": r, "n_parameters": 0} for n, r in zip(names, roles, strict=True)],
     }  # fmt: skip

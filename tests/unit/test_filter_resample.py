@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import butter, filtfilt, sosfiltfilt
 
-from ecgbench.signal.filter import ShortSignalError, bandpass_filtfilt
+from ecgbench.signal.filter import ShortSignalError, bandpass_filtfilt, bandpass_fir
 from ecgbench.signal.resample import decimate_antialiased, decimate_stride, resample_rate
 
 FS_HZ = 500.0
@@ -58,6 +58,53 @@ def test_bandpass_refuses_short_signals_and_impossible_bands() -> None:
     assert bandpass_filtfilt(np.zeros((1, 16)), FS_HZ, 1.0, 45.0, 2).shape == (1, 16)
     with pytest.raises(ValueError, match="1-60 Hz at 100 Hz needs 0 < low < high < 50 Hz"):
         bandpass_filtfilt(np.zeros((1, 500)), 100.0, 1.0, 60.0, 2)
+
+
+def windowed_sinc(order: int, low_hz: float, high_hz: float, fs_hz: float) -> np.ndarray:
+    """The ideal band-pass's impulse response under a Hamming window, with gain 1 in the middle of the band."""
+    t = (np.arange(order + 1) - order / 2) / fs_hz
+    ideal = 2 * high_hz * np.sinc(2 * high_hz * t) - 2 * low_hz * np.sinc(2 * low_hz * t)
+    taps = ideal * (0.54 - 0.46 * np.cos(2 * np.pi * np.arange(order + 1) / order))
+    return taps / np.abs(np.sum(taps * np.exp(-1j * np.pi * (low_hz + high_hz) * t)))
+
+
+@pytest.mark.parametrize("order", [150, 151])
+def test_fir_bandpass_is_the_windowed_sinc_applied_forwards_and_backwards(order: int) -> None:
+    """Prna's 3-45 Hz of order 0.3 fs at 500 Hz, by convolution away from the edges; an even number of taps as well."""
+    x = np.random.default_rng(2).normal(size=(12, 5000)).astype(np.float32)
+    filtered = bandpass_fir(x, FS_HZ, 3.0, 45.0, order)
+    taps = windowed_sinc(order, 3.0, 45.0, FS_HZ)
+    twice = np.convolve(taps, taps[::-1])
+    expected = np.stack([np.convolve(lead, twice, mode="same") for lead in x.astype(float)])
+    assert (filtered.shape, filtered.dtype) == (x.shape, np.float32)
+    np.testing.assert_allclose(filtered[:, 400:-400], expected[:, 400:-400], rtol=0, atol=1e-6)
+
+
+def test_fir_bandpass_moves_no_wave() -> None:
+    """A beat of 30 ms at 5 s keeps its place, and a record backwards is filtered backwards."""
+    beat = np.exp(-np.square((np.arange(5000) - 2500) / 15))[None]
+    filtered = bandpass_fir(beat, FS_HZ, 3.0, 45.0, 150)
+    assert filtered.argmax() == 2500
+    x = np.random.default_rng(3).normal(size=(2, 2000))
+    np.testing.assert_allclose(
+        bandpass_fir(x[:, ::-1], FS_HZ, 3.0, 45.0, 150), bandpass_fir(x, FS_HZ, 3.0, 45.0, 150)[:, ::-1], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("frequency_hz", "gain"), [(20.0, 1.0), (45.0, 0.25), (100.0, 0.0)])
+def test_fir_bandpass_gain(frequency_hz: float, gain: float) -> None:
+    """One in the middle, one half per pass at the edge, nothing beyond."""
+    x = sine(frequency_hz, duration_s=20)
+    assert rms(bandpass_fir(x, FS_HZ, 3.0, 45.0, 150)) / rms(x) == pytest.approx(gain, abs=0.02)
+
+
+def test_fir_bandpass_refuses_short_signals_and_impossible_bands() -> None:
+    """In the words of the other band-pass."""
+    with pytest.raises(ShortSignalError, match=r"453 samples are too few .* order 150, which needs more than 453"):
+        bandpass_fir(np.zeros((1, 453)), FS_HZ, 3.0, 45.0, 150)
+    assert bandpass_fir(np.zeros((1, 454)), FS_HZ, 3.0, 45.0, 150).shape == (1, 454)
+    with pytest.raises(ValueError, match="3-60 Hz at 100 Hz needs 0 < low < high < 50 Hz"):
+        bandpass_fir(np.zeros((1, 500)), 100.0, 3.0, 60.0, 30)
 
 
 def test_stride_folds_what_lies_above_the_new_nyquist_frequency() -> None:

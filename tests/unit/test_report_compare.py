@@ -5,8 +5,11 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from classification_run_folder import CLASSES, make_class_run, make_class_scores
+from classification_run_folder import CLEAN as ALL_LEADS
 from rich.console import Console
 from run_folder import CLEAN, make_run, make_scores, noise_grid
+from sklearn.metrics import roc_auc_score
 
 from ecgbench.metrics.collection import SUPERRES
 from ecgbench.report.compare import compare, terminal_comparison
@@ -154,3 +157,66 @@ def test_links_to_reports_are_relative(tmp_path):
     folder = run(tmp_path, "a", 20.0)
     text = compare([folder], tmp_path / "out").read_text()
     assert f'href="../{folder.name}/report.html"' in text
+
+
+def class_run(root, label, gap, seed=0, heads=(), **result):
+    """A classification run of one model, its further heads and the majority baseline; 60 test records."""
+    systems = {label: gap, **dict.fromkeys(heads, gap - 1.0), "majority": 0.0}
+    scores = make_class_scores(systems, [ALL_LEADS], n_records=60, seed=seed)
+    return make_class_run(root / f"{label}-{seed}", systems, scores=scores, seed=seed, n_resamples=20, **result)
+
+
+def macro_auroc(folder, system) -> float:
+    """Mean of scikit-learn's AUROC over the classes."""
+    own = pd.read_parquet(folder / "scores.parquet").query("system == @system")
+    return float(np.mean([roc_auc_score(own[f"label/{c}"], own[f"score/{c}"]) for c in CLASSES]))
+
+
+def test_classifiers_are_ranked_by_macro_auroc_with_paired_differences(tmp_path):
+    folders = {label: class_run(tmp_path, label, gap, seed) for label, gap, seed in (("a", 1.0, 0), ("b", 3.0, 1))}
+    (group,), _ = gather(folders.values())
+    ranking = rank(group, next(spec for spec in group.specs if spec.name == "auroc_macro"))
+    assert [standing.label for standing in ranking.order] == ["b", "a", "majority"]
+    expected = [macro_auroc(folders["b"], "b"), macro_auroc(folders["a"], "a"), 0.5]
+    np.testing.assert_allclose(ranking.means, expected)
+    np.testing.assert_allclose([d.mean for d in ranking.to_best[1:]], np.subtract(expected[1:], expected[0]))
+    assert ranking.n_records == 60
+    assert ranking.clear
+    text = compare(folders.values(), tmp_path / "out").read_text()
+    assert "AUROC on the 60 common clean records" in text
+    assert "Mean over records" not in text
+    assert "17,171,354" in text
+
+
+def test_seeds_of_a_classifier_are_averaged_by_metric_and_not_by_record(tmp_path):
+    folders = [class_run(tmp_path, "a", 1.0, seed) for seed in (0, 1)]
+    (group,), _ = gather([*folders, class_run(tmp_path, "b", 3.0, 2)])
+    standing = group.standings[0]
+    values = [macro_auroc(folder, "a") for folder in folders]
+    shown = standing.tidy.set_index(["condition", "metric"])["mean"]["clean", "auroc_macro"]
+    assert shown == pytest.approx(np.mean(values))
+    assert standing.seed_std("clean", "auroc_macro") == pytest.approx(np.std(values, ddof=1))
+    ranking = rank(group, next(spec for spec in group.specs if spec.name == "auroc_macro"))
+    assert ranking.means[1] == pytest.approx(np.mean(values))
+    assert ranking.n_records == 60
+
+
+def test_heads_of_a_classifier_stand_beside_it_and_metrics_of_no_run_are_left_out(tmp_path):
+    folder = class_run(tmp_path, "isibrno", 3.0, heads=("isibrno (p)",))
+    (group,), _ = gather([folder])
+    assert [(s.label, s.role) for s in group.standings] == [
+        ("isibrno", "model"), ("isibrno (p)", "head"), ("majority", "baseline")
+    ]  # fmt: skip
+    assert group.runs == [group.standings[0].runs[0]]
+    compare([folder], tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv")
+    row = table.query("label == 'isibrno (p)' and metric == 'auroc_macro'")
+    assert row["mean"].item() == pytest.approx(macro_auroc(folder, "isibrno (p)"))
+    markdown = (tmp_path / "out" / "comparison.md").read_text()
+    assert "Challenge" not in markdown
+    assert "optimistic: its threshold was chosen on the test records" in markdown
+
+
+def test_classification_and_super_resolution_never_share_a_table(tmp_path):
+    groups, _ = gather([class_run(tmp_path, "a", 2.0), run(tmp_path, "b", 20.0)])
+    assert [group.key.task for group in groups] == ["classification", "superres"]

@@ -331,18 +331,20 @@ def test_a_store_without_one_of_its_files_is_refused(tmp_path: Path, name: str) 
 
 @pytest.mark.parametrize("cut", [1, 1600, 9600])
 def test_a_truncated_array_is_refused_with_the_way_on(tmp_path: Path, cut: int) -> None:
-    path = open_store(toy(tmp_path / "data"), SPEC, tmp_path / "store", progress=False).path
+    source = toy(tmp_path / "data")
+    path = open_store(source, SPEC, tmp_path / "store", progress=False).path
     os.truncate(path / "signals.npy", (path / "signals.npy").stat().st_size - cut)
     with pytest.raises(StoreError, match=r"is damaged.*delete that folder and start again"):
-        load_store(path)
+        load_store(path, source.manifest())
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:
-    path = open_store(toy(tmp_path / "data"), SPEC, tmp_path / "store", progress=False).path
+    source = toy(tmp_path / "data")
+    path = open_store(source, SPEC, tmp_path / "store", progress=False).path
     about = json.loads((path / "store.json").read_text())
     (path / "store.json").write_text(json.dumps(about | {"format": 0}))
-    with pytest.raises(StoreError, match="its format is 0, this version reads 1"):
-        load_store(path)
+    with pytest.raises(StoreError, match="its format is 0, this version reads 2"):
+        load_store(path, source.manifest())
 
 
 class FullDisk:

@@ -1,8 +1,7 @@
-"""From a trained task to the numbers of a run: per-record scores, result.json, and the records worth drawing."""
+"""Super-resolution's protocol and scores: every test window scored, averaged by record, and the records worth drawing."""
 
-import json
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,85 @@ from rich.progress import track
 from torch import nn
 
 from ecgbench.data.datamodule import EcgDataModule
-from ecgbench.data.dataset import SampleKey
 from ecgbench.data.noise import Condition
 from ecgbench.data.record import EcgBatch
+from ecgbench.data.sampler import SampleKey
+from ecgbench.data.superres_examples import EcgWindowDataset
 from ecgbench.metrics.summary import KEYS, compare, summarise
-from ecgbench.tasks.superres import Superres, both_outputs
+from ecgbench.scoring.contract import Systems
+from ecgbench.tasks.superres import PROTOCOL_VERSION, Superres, both_outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuperresScoring:
+    """The protocol of super-resolution, and its scores by record."""
+
+    protocol_kind: str
+    """official | antialiased, as `task.protocol`."""
+    upscale: int
+    window_s: float
+    crop_s: float | None
+    bandpass_hz: Sequence[float] | None
+    bandpass_order: int
+
+    def protocol(self, noise_variant: str) -> str:
+        """Decimation, factor, band and window."""
+        band = "unfiltered" if self.bandpass_hz is None else "{:g}-{:g}Hz".format(*self.bandpass_hz)
+        window = f"{self.window_s:g}s"
+        parts = [
+            "superres",
+            self.protocol_kind,
+            f"x{self.upscale}",
+            band,
+            window,
+            noise_variant,
+            f"v{PROTOCOL_VERSION}",
+        ]
+        return "-".join(part for part in parts if part)
+
+    def conditions_of_test(self, data: EcgDataModule) -> dict[str, Any]:
+        """Rate, window, filter and decimation."""
+        band = self.bandpass_hz and list(self.bandpass_hz)
+        return {
+            "window": [data.store.fs_hz, self.window_s, band, self.bandpass_order],
+            "degradation": [self.protocol_kind, self.upscale],
+        }
+
+    def notes(self, data: EcgDataModule, max_epochs: int | None) -> list[str]:
+        """Says when there is noise, and when training saw crops."""
+        found = []
+        if any(condition.kind for condition in data.conditions):
+            found.append("Noisy rows have no published counterpart: the published noise levels are unknown.")
+        if self.crop_s is not None and max_epochs is not None:
+            found.append(
+                f"Trained for {max_epochs} epochs on random {self.crop_s:g} s crops, scored on whole windows; "
+                "the published systems train on whole 10 s records for 350 epochs."
+            )
+        return found
+
+    def predict(
+        self, task: Superres, systems: Systems, data: EcgDataModule, device: torch.device, progress: bool
+    ) -> pd.DataFrame:
+        """One row per system, condition and test window of this process, with every metric."""
+        return score_windows(task, systems, data, device, progress)
+
+    def finish(
+        self,
+        run_dir: Path,
+        shares: pd.DataFrame,
+        task: Superres,
+        systems: Systems,
+        data: EcgDataModule,
+        device: torch.device,
+    ) -> dict[str, Any]:
+        """Writes scores.parquet, the noise table and the examples; returns `scores` and `paired`."""
+        model = next(iter(systems))
+        scores = merge_windows(shares, data, list(systems))
+        scores.to_parquet(run_dir / "scores.parquet")
+        noise_table(data).to_parquet(run_dir / "predictions" / "noise.parquet")
+        chosen = drawn_records(scores, model, data.conditions)
+        write_examples(run_dir / "examples.npz", chosen, systems, task, data, device)
+        return summaries(scores, task, model)
 
 
 @torch.inference_mode()
@@ -39,12 +112,11 @@ def score_windows(
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["system", "condition", "row"])
 
 
-def merge_windows(shards: Sequence[Path], data: EcgDataModule, systems: Sequence[str]) -> pd.DataFrame:
+def merge_windows(windows: pd.DataFrame, data: EcgDataModule, systems: Sequence[str]) -> pd.DataFrame:
     """One row per system, condition and record; a record's score is the mean over its windows.
 
     Raises RuntimeError unless every test window was scored exactly once by every system under every condition.
     """
-    windows = pd.concat([pd.read_parquet(shard) for shard in shards], ignore_index=True)
     expected = len(systems) * len(data.conditions) * len(data.rows("test"))
     unique = len(windows.drop_duplicates(["system", "condition", "row"]))
     if not len(windows) == unique == expected:
@@ -63,6 +135,7 @@ def merge_windows(shards: Sequence[Path], data: EcgDataModule, systems: Sequence
 def noise_table(data: EcgDataModule) -> pd.DataFrame:
     """The noise of every test window: kind, channel, first sample at the low rate, SNR."""
     test, index = data.dataset("test"), data.store.index
+    assert isinstance(test, EcgWindowDataset)
     rows = []
     for i, condition in enumerate(data.conditions):
         for row in data.rows("test"):
@@ -79,26 +152,6 @@ def summaries(scores: pd.DataFrame, task: Superres, model: str) -> dict[str, lis
         pair = scores[scores["system"].isin([model, baseline])]
         paired += compare(pair, task.metrics, baseline).drop(columns="n_nonfinite").to_dict("records")
     return {"scores": summarise(scores, task.metrics).to_dict("records"), "paired": paired}
-
-
-def write_json(path: Path, value: Any) -> None:
-    """JSON with null where a number is not finite; complete or not there at all."""
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(_plain(value), indent=1) + "\n")
-    partial.replace(path)
-
-
-def _plain(value: Any) -> Any:
-    """Nested plain Python values; NaN and infinities become None."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def drawn_records(scores: pd.DataFrame, model: str, conditions: Sequence[Condition]) -> list[tuple[str, str, int]]:
@@ -145,6 +198,6 @@ def write_examples(
         snr_baseline_db=snrs[1],
         leads=list(data.store.leads),
         fs_hz=data.store.fs_hz,
-        upscale=data.examples.upscale,
+        upscale=task.upscale,
         baseline=names[1],
     )

@@ -9,20 +9,23 @@ from torch.utils.data import DataLoader
 
 from ecgbench.config import compose
 from ecgbench.data.datamodule import EcgDataModule
-from ecgbench.data.dataset import SampleKey
-from ecgbench.data.examples import SuperresExamples
-from ecgbench.data.sampler import FixedBatches, GlobalBatches
-from ecgbench.experiment import build_data, open_data
-from ecgbench.scoring import noise_table
+from ecgbench.data.sampler import FixedBatches, GlobalBatches, SampleKey
+from ecgbench.data.superres_examples import SuperresExamples
+from ecgbench.experiment import load_data
+from ecgbench.scoring.superres import noise_table
 from ecgbench.tasks.superres import Superres, squared_error
 
 Overrides = Callable[..., list[str]]
 
 
+def examples_of(protocol: str) -> SuperresExamples:
+    return SuperresExamples(fs_hz=500, upscale=10, protocol=protocol, window_s=10, crop_s=None, augment=None)
+
+
 def data_of(overrides: list[str]) -> EcgDataModule:
     """The data module of a composed configuration."""
     config = compose(overrides)
-    return build_data(config, open_data(config))
+    return load_data(config)
 
 
 def test_a_sample_does_not_depend_on_its_batch(tiny: Overrides) -> None:
@@ -68,7 +71,7 @@ def test_the_antialiased_input_holds_nothing_from_above_its_nyquist_frequency() 
     t = np.arange(5000) / 500.0
     sine = np.sin(2 * np.pi * 40 * t)[None, None].astype(np.float32)
     power = {
-        protocol: float(np.square(SuperresExamples(upscale=10, protocol=protocol).low(sine, np.array([5000]))).mean())
+        protocol: float(np.square(examples_of(protocol).low(sine, np.array([5000]))).mean())
         for protocol in ("official", "antialiased")
     }
     assert power["official"] == pytest.approx(0.5, rel=0.01)
@@ -81,7 +84,7 @@ def test_antialiased_crops_are_stretches_of_the_test_time_input(tiny: Overrides)
     keys = [SampleKey(row, 2, 0) for row in range(4)]
     crops = data.dataset("train")[keys]
     whole_mv = data.store.signals[:4]
-    low_mv = SuperresExamples(upscale=10, protocol="antialiased").low(whole_mv, np.full(4, whole_mv.shape[-1]))
+    low_mv = examples_of("antialiased").low(whole_mv, np.full(4, whole_mv.shape[-1]))
     for crop_mv, target_mv, window_mv, low in zip(crops.x, crops.y, whole_mv, low_mv, strict=True):
         start = next(s for s in range(0, 1501, 10) if np.array_equal(window_mv[:, s : s + 500], target_mv))
         np.testing.assert_array_equal(low[:, start // 10 : start // 10 + 50], crop_mv)
@@ -92,7 +95,7 @@ def test_antialiased_padding_stays_zero_and_out_of_the_signal() -> None:
     rng = np.random.default_rng(0)
     signal = np.cumsum(rng.standard_normal((1, 2, 400)), axis=-1).astype(np.float32)
     padded = np.concatenate([signal, np.zeros((1, 2, 600), np.float32)], axis=-1)
-    examples = SuperresExamples(upscale=10, protocol="antialiased")
+    examples = examples_of("antialiased")
     low = examples.low(padded, np.array([400]))
     np.testing.assert_array_equal(low[..., :40], examples.low(signal, np.array([400])))
     assert (low[..., 40:] == 0).all()
@@ -101,7 +104,7 @@ def test_antialiased_padding_stays_zero_and_out_of_the_signal() -> None:
 def test_the_stored_noise_table_rebuilds_the_input_of_a_padded_window(tiny: Overrides) -> None:
     """Kind, channel and first sample of the table, cut from the traces by hand, give the noise that was added."""
     config = compose(tiny("task.window_s=6", "noise.test_snr_db=[10]"))
-    data = build_data(config, open_data(config))
+    data = load_data(config)
     table = noise_table(data).query("condition == 'gaussian@10dB'").reset_index()
     rows = data.rows("test")
     noisy, clean = (data.dataset("test")[[SampleKey(int(r), 0, c) for r in rows]].x.numpy() for c in (1, 0))
@@ -115,7 +118,7 @@ def test_the_stored_noise_table_rebuilds_the_input_of_a_padded_window(tiny: Over
 def test_short_windows_are_masked_and_padding_changes_no_loss_and_no_score(tiny: Overrides) -> None:
     """4 s records in 6 s windows: the mask ends at 2,000 samples; garbage after it changes neither loss nor metric."""
     config = compose(tiny("task.window_s=6", "noise=none"))
-    data = build_data(config, open_data(config))
+    data = load_data(config)
     batch = data.dataset("test")[[SampleKey(int(data.rows("test")[0]), 0, 0)]]
     assert batch.y.shape[-1] == 3000
     assert batch.mask.sum() == 2000
@@ -141,8 +144,9 @@ def test_global_batches_are_the_same_for_one_process_and_for_two() -> None:
             sampler.set_epoch(epoch)
         for whole, first, second in zip(list(single), *map(list, pair), strict=False):
             assert sorted(whole) == sorted(first + second)
-    assert len(single) == 6
-    assert len(pair[0]) == 5  # the last sample alone cannot be shared
+    assert len(single) == len(pair[0]) == 5  # the last sample alone has no variance and cannot be shared
+    assert len(GlobalBatches(np.arange(22), 4, 0)) == 6
+    assert len(GlobalBatches(np.arange(1), 4, 0)) == 1
 
 
 def test_every_epoch_visits_every_row_in_another_order() -> None:

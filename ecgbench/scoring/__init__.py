@@ -1,0 +1,1 @@
+"""From a trained task to the numbers of a run, one file per task."""
