@@ -53,7 +53,7 @@ smoke: install   ## one batch of everything, scored and reported
 	$(PY) -m ecgbench debug=fdr logger=csv
 
 data: install    ## download the recordings of all data sets (several GB) into data/
-	for name in nstdb mitdb ptbxl; do $(PY) -m ecgbench.fetch $$name || exit 1; done
+	for name in nstdb mitdb ludb ptbxl cinc2021; do $(PY) -m ecgbench.fetch $$name || exit 1; done
 
 reproduce: install  ## make reproduce RUN=outputs/.../<run>: run it again and compare
 	$(PY) -m ecgbench.reproduce $(RUN)

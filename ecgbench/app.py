@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from ecgbench import config as configuration
 from ecgbench.errors import complain
 
-VERBS = ("doctor", "fetch", "folds", "generalise", "reproduce")
+VERBS = ("doctor", "evaluate", "fetch", "folds", "generalise", "reproduce")
 HELP = """ecgbench: train and score an ECG system on one protocol, from one config.
 
   python -m ecgbench                                    the default run, nothing to download

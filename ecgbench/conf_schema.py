@@ -65,6 +65,35 @@ class Aggregate(StrEnum):
     mean = "mean"
 
 
+class WindowRule(StrEnum):
+    """How a record is cut into windows for reconstruction."""
+
+    overlap = "overlap"
+    published_repeat = "published_repeat"
+    published_zero = "published_zero"
+
+
+class CropRule(StrEnum):
+    """Where training windows begin."""
+
+    fixed = "fixed"
+    random = "random"
+
+
+class LeadPadding(StrEnum):
+    """What stands in the leads that are not given."""
+
+    zero = "zero"
+    copy = "copy"
+
+
+class LossOn(StrEnum):
+    """The leads that training's error is taken over."""
+
+    all = "all"
+    hidden = "hidden"
+
+
 class BandpassKind(StrEnum):
     """Design of a zero-phase band-pass."""
 
@@ -168,6 +197,32 @@ class ClassificationConf:
 
 
 @dataclass
+class ReconstructionConf:
+    """Group choice `task=reconstruction`."""
+
+    name: str = MISSING
+    n_samples: int = MISSING
+    windows: WindowRule = WindowRule.overlap
+    crops: CropRule = CropRule.fixed
+    padding: LeadPadding = LeadPadding.zero
+    train_inputs: list[str] = MISSING
+    test_inputs: list[str] = MISSING
+    noise_inputs: list[str] = MISSING
+    loss_on: LossOn = LossOn.all
+    bandpass_hz: list[float] | None = None
+    bandpass_order: int = 2
+    features: bool = True
+    classifier: str | None = None
+    monitor: str = MISSING
+    monitor_mode: MonitorMode = MonitorMode.min
+    module: Any = MISSING
+    store: Any = MISSING
+    examples: Any = MISSING
+    scoring: Any = MISSING
+    baselines: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class PreprocessingConf:
     """Group `preprocessing`: from a recording to what a classifier is given."""
 
@@ -217,4 +272,5 @@ def register() -> None:
     store.store(name="schema", node=Config)
     store.store(group="task", name="superres_schema", node=SuperresConf)
     store.store(group="task", name="classification_schema", node=ClassificationConf)
+    store.store(group="task", name="reconstruction_schema", node=ReconstructionConf)
     store.store(group="preprocessing", name="preprocessing_schema", node=PreprocessingConf)

@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from ecgbench.callbacks.benchmark import BenchmarkLogger
 from ecgbench.callbacks.progress import EpochLines
 from ecgbench.config import PLACE_KEYS, ConfigError, check_targets, config_hash, locate
 from ecgbench.data.datamodule import EcgDataModule
+from ecgbench.data.noise import SPLITS, Split
 from ecgbench.data.store import open_store
 from ecgbench.ops import resolve_backend
 from ecgbench.report.run_report import terminal_table, write_report
@@ -48,6 +50,15 @@ def check(config: DictConfig) -> None:
     for group in ("preprocessing", "loss"):
         if config.get(group) is not None and group not in getattr(task_class, "groups", ()):
             raise ConfigError(f"{group}={config.choices[group]} has no effect on task={config.task.name}; leave it out")
+    if hasattr(model_class, "discriminator_loss") and config.trainer.gradient_clip_val is not None:
+        raise ConfigError(
+            f"model={config.choices.model} trains two adversaries, whose gradients Lightning does not clip; "
+            "set trainer.gradient_clip_val=null"
+        )
+    if config.task.get("padding") == "copy" and getattr(model_class, "reads_presence", False):
+        raise ConfigError(
+            f"model={config.choices.model} tells given leads from absent ones by their zeros; use task.padding=zero"
+        )
     _check_training(config)
     device = device_of(config)
     launch.n_processes(config)
@@ -93,7 +104,7 @@ def device_of(config: DictConfig) -> torch.device:
     return torch.device("cuda") if on_gpu else torch.device("cpu")
 
 
-def load_data(config: DictConfig) -> EcgDataModule:
+def load_data(config: DictConfig, splits: Sequence[Split] = SPLITS) -> EcgDataModule:
     """The data module of a run; the store of the configured recordings is built first if it is not there."""
     source = instantiate(config.dataset, _convert_="all")
     spec = instantiate(config.task.store, _convert_="all")
@@ -105,6 +116,7 @@ def load_data(config: DictConfig) -> EcgDataModule:
         batch_size=config.batch_size,
         seed=config.seed,
         num_workers=config.num_workers,
+        splits=splits,
     )
 
 
@@ -113,7 +125,8 @@ def run(config: DictConfig, data: EcgDataModule | None = None) -> Path:
     check(config)
     launch.refuse_foreign_launcher()
     data = data or load_data(config)
-    run_dir = _new_folder(config)
+    scoring_of(config).check(data)
+    run_dir = new_folder(config)
     OmegaConf.save(config, run_dir / "run.yaml")
     write_json(run_dir / "env.json", provenance.environment())
     world = launch.n_processes(config)
@@ -174,13 +187,14 @@ def _execute(config: DictConfig, run_dir: Path, data: EcgDataModule) -> None:
     pl.seed_everything(config.seed, verbose=False)
     task = build_task(config)
     systems = {config.choices.model: task.model, **instantiate(config.task.baselines, _convert_="all")}
+    task.prepare(systems, data)
     loggers = build_loggers(config, run_dir)
     failed = True
     try:
         trainer = build_trainer(config, run_dir, loggers)
         fit = train(trainer, task, data)
         predicted = time.monotonic()
-        _predict(config, task, systems, data, trainer, run_dir)
+        predict(config, task, systems, data, run_dir, trainer.global_rank)
         predicted = time.monotonic() - predicted
         if trainer.is_global_zero:
             timing = {"seconds_total": time.monotonic() - started, "predict_seconds": predicted}
@@ -196,7 +210,7 @@ def _execute(config: DictConfig, run_dir: Path, data: EcgDataModule) -> None:
             wandb.finish(exit_code=int(failed))
 
 
-def build_task(config: DictConfig) -> pl.LightningModule:
+def build_task(config: DictConfig) -> Any:
     """The task with a freshly initialised model."""
     return instantiate(
         config.task.module,
@@ -243,9 +257,7 @@ def train(trainer: pl.Trainer, task: Any, data: EcgDataModule) -> dict[str, Any]
     if not isinstance(best, ModelCheckpoint) or best.best_model_score is None or not best.best_model_score.isfinite():
         monitor = getattr(best, "monitor", "score")
         raise FloatingPointError(f"no epoch had a finite {monitor}; lower optimizer.lr or clip gradients")
-    checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-    task.load_state_dict(checkpoint["state_dict"])
-    task.float()
+    checkpoint = load_weights(task, Path(best.best_model_path))
     return {
         "epochs": trainer.current_epoch,
         "best_epoch": int(checkpoint["epoch"]) + 1,
@@ -255,19 +267,22 @@ def train(trainer: pl.Trainer, task: Any, data: EcgDataModule) -> dict[str, Any]
     }
 
 
-def _predict(
-    config: DictConfig,
-    task: pl.LightningModule,
-    systems: Systems,
-    data: EcgDataModule,
-    trainer: pl.Trainer,
-    run_dir: Path,
+def load_weights(task: pl.LightningModule, path: Path) -> dict[str, Any]:
+    """The checkpoint at `path`, after its weights were put into the task, in single precision."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    task.load_state_dict(checkpoint["state_dict"])
+    task.float()
+    return checkpoint
+
+
+def predict(
+    config: DictConfig, task: pl.LightningModule, systems: Systems, data: EcgDataModule, run_dir: Path, rank: int = 0
 ) -> None:
     """Predict this process's samples into its shard, and wait for the others'."""
     folder = run_dir / "predictions"
     folder.mkdir(exist_ok=True)
-    shard = scoring_of(config).predict(task, systems, data, device_of(config), progress=trainer.is_global_zero)
-    shard.to_parquet(folder / f"rank{trainer.global_rank}.parquet")
+    shard = scoring_of(config).predict(task, systems, data, device_of(config), progress=rank == 0)
+    shard.to_parquet(folder / f"rank{rank}.parquet")
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
 
@@ -297,7 +312,7 @@ def finish(
 
 def description(config: DictConfig, data: EcgDataModule, systems: Systems) -> dict[str, Any]:
     """What a run is, for result.json: identity, data and systems, without its scores."""
-    index, model = data.store.index, config.choices.model
+    model = config.choices.model
     roles = ["model"] + ["baseline"] * (len(systems) - 1)
     return {
         "schema_version": 1,
@@ -310,8 +325,8 @@ def description(config: DictConfig, data: EcgDataModule, systems: Systems) -> di
         "label": label(config),
         "seed": config.seed,
         "n_parameters": n_parameters(systems[model]),
-        "records": {**index.groupby("split")["record_id"].nunique().to_dict(), "skipped": len(data.store.skipped)},
-        "patients": index.groupby("split")["patient_id"].nunique().to_dict(),
+        "records": {**_counts(data, "record_id"), "skipped": len(data.store.skipped)},
+        "patients": _counts(data, "patient_id"),
         "skipped": data.store.skipped,
         "systems": [
             {"name": name, "role": role, "n_parameters": n_parameters(system)}
@@ -319,6 +334,11 @@ def description(config: DictConfig, data: EcgDataModule, systems: Systems) -> di
         ],
         "conditions": [condition._asdict() for condition in data.conditions],
     }
+
+
+def _counts(data: EcgDataModule, column: str) -> dict[str, int]:
+    """How many records or patients each split holds."""
+    return {split: int(data.examples.index[column].iloc[data.rows(split)].nunique()) for split in SPLITS}
 
 
 def label(config: DictConfig) -> str:
@@ -337,7 +357,7 @@ def notes(config: DictConfig, data: EcgDataModule, is_trained: bool) -> list[str
     return of_source + scoring_of(config).notes(data, config.trainer.max_epochs if is_trained else None)
 
 
-def _new_folder(config: DictConfig) -> Path:
+def new_folder(config: DictConfig) -> Path:
     """A new run folder, named by task, dataset, model, time, seed and configuration."""
     choices = config.choices
     parent = Path(config.output_dir) / choices.task / choices.dataset / choices.model

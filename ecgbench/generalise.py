@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"failed: trained on {name}: {reason}", file=sys.stderr)
     if not finished:
         return 1
-    print(_write(finished, options.out))
+    print(_write(finished, _new_folder(options.out), overrides))
     return int(bool(failed))
 
 
@@ -59,9 +59,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def with_defaults(overrides: list[str]) -> list[str]:
-    """The overrides with the task, and the lead subsets unless they are given."""
+    """The overrides with the task, and the lead subsets unless they are given; ConfigError for another task."""
     keys = [override.partition("=")[0] for override in overrides]
     task = [] if {"task", "experiments"} & set(keys) else ["task=classification"]
+    name = configuration.compose([*task, *overrides]).task.name
+    if name != "classification":
+        raise configuration.ConfigError(
+            f"task={name} has no generalisation matrix; use task=classification or a recipe of it"
+        )
     leads = [] if "preprocessing.test_leads" in keys else [TEST_LEADS]
     return [*task, *overrides, *leads]
 
@@ -71,10 +76,6 @@ def plan(overrides: list[str], leave_one_out: bool) -> list[tuple[str, Any]]:
     from hydra.utils import instantiate
 
     config = configuration.compose(overrides)
-    if config.task.name != "classification":
-        raise configuration.ConfigError(
-            f"task={config.task.name} has no generalisation matrix; use task=classification or a recipe of it"
-        )
     names = instantiate(config.dataset, _convert_="all").source_names
     if len(names) == 1:
         if leave_one_out:
@@ -91,13 +92,31 @@ def _run(config: Any) -> Any:
     return run_job(config)
 
 
-def _write(runs: dict[str, Any], out: Path) -> Path:
-    """The page of the matrix, with its picture and table beside it."""
-    from ecgbench.report.heat_map import write_matrix
-
-    folder = out / f"{datetime.now():%Y-%m-%d_%H%M%S}"
+def _new_folder(out: Path) -> Path:
+    """A folder of this second's own under `out`."""
+    stem = f"{datetime.now():%Y-%m-%d_%H%M%S}"
+    taken = {path.name for path in out.glob(f"{stem}*")}
+    folder = out / next(name for name in (stem, *(f"{stem}_{i}" for i in range(2, 1000))) if name not in taken)
     folder.mkdir(parents=True)
-    return write_matrix(folder, pd.concat([rows(name, run.run_dir) for name, run in runs.items()], ignore_index=True))
+    return folder
+
+
+def _write(runs: dict[str, Any], folder: Path, overrides: list[str]) -> Path:
+    """The page of the matrix, with its picture and table beside it."""
+    from ecgbench.experiment import label
+    from ecgbench.report.generalisation import write_matrix
+
+    table = pd.concat([rows(name, run.run_dir) for name, run in runs.items()], ignore_index=True)
+    config = configuration.compose(overrides)
+    title = f"{label(config)} on {config.choices.dataset}"
+    return write_matrix(folder, table, title=title, notes=_notes(runs))
+
+
+def _notes(runs: dict[str, Any]) -> list[str]:
+    """What the results say of themselves: first what all say, then what only some do, with the name of the row."""
+    notes = {name: json.loads((run.run_dir / "result.json").read_text())["notes"] for name, run in runs.items()}
+    shared = [note for note in next(iter(notes.values())) if all(note in own for own in notes.values())]
+    return [*shared, *(f"{name}: {note}" for name, own in notes.items() for note in own if note not in shared)]
 
 
 def rows(name: str, run_dir: Path) -> pd.DataFrame:

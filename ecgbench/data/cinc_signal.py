@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ecgbench.data.amplitude import check_amplitude
 from ecgbench.data.cinc_header import CincHeader
 from ecgbench.data.record import RecordError
 
@@ -19,11 +20,6 @@ V4_HEAD = struct.Struct("<5i4s")
 """Type, rows, columns, whether complex, length of the name, name."""
 MISSING = -32768
 """The value that marks a missing sample in WFDB's format 16, which the headers declare."""
-
-AMPLITUDE_MV = (0.01, 25.0)
-"""No electrocardiograph's QRS is smaller or larger: bounds of the median lead's amplitude."""
-LOOKED_AT = 2500
-"""Samples of a lead, evenly spread, that its amplitude is taken from."""
 
 
 def read_signal_mv(folder: Path, header: CincHeader, record_id: str) -> np.ndarray:
@@ -46,7 +42,7 @@ def read_signal_mv(folder: Path, header: CincHeader, record_id: str) -> np.ndarr
     signal_mv /= steps_per_mv
     if values.min() <= MISSING:
         signal_mv[values == MISSING] = np.nan
-    _check_amplitude(signal_mv, record_id)
+    check_amplitude(signal_mv, record_id)
     return signal_mv
 
 
@@ -89,24 +85,6 @@ def _check_sums(values: np.ndarray, header: CincHeader, record_id: str) -> None:
     for lead, found, said in zip(header.leads, sums.tolist(), header.checksum, strict=True):
         if found != said:
             raise _again(record_id, f"checksum of lead {lead} is {found}, its header says {said}")
-
-
-def _check_amplitude(signal_mv: np.ndarray, record_id: str) -> None:
-    """RecordError when half of the leads that vary are too small or too large for mV: the unit is another one."""
-    some = np.nan_to_num(signal_mv[:, :: -(-signal_mv.shape[1] // LOOKED_AT)])
-    low_end, high_end = np.quantile(some, (0.01, 0.99), axis=1)
-    spans = (high_end - low_end)[high_end > low_end]
-    if not spans.size:
-        return
-    amplitude_mv, (low, high) = float(np.median(spans)), AMPLITUDE_MV
-    if low <= amplitude_mv <= high:
-        return
-    guess = "microvolts or bare ADC steps taken for mV" if amplitude_mv > high else "volts taken for mV"
-    raise RecordError(
-        record_id,
-        f"the median lead's amplitude is {amplitude_mv:.3g} mV where an ECG has {low:g} to {high:g} mV, which looks "
-        f"like {guess}; mend the gain in its header (the challenge's records have 1000/mV)",
-    )
 
 
 def _again(record_id: str, reason: str) -> RecordError:

@@ -60,10 +60,15 @@ class ClassificationExamples:
         if self.test_leads[0] != 12:
             raise ValueError(f"preprocessing.test_leads is {list(self.test_leads)}; start it with 12, for all leads")
 
+    def test_start(self, n_total: int) -> int:
+        """First sample of the scored part of a record of `n_total` samples."""
+        return max(n_total - self.test_samples, 0) // 2 if self.test_crop == "centre" else 0
+
     def bind(self, source: Source, store: Store) -> "LabelledRecords":
         """The records of a store as examples."""
         records = LabelledRecords(self, source, store)
         records.check()
+        records.prepare()
         return records
 
 
@@ -74,6 +79,11 @@ class LabelledRecords:
     config: ClassificationExamples
     source: Source
     store: Store
+
+    @property
+    def index(self) -> pd.DataFrame:
+        """The store's index."""
+        return self.store.index
 
     @property
     def input_fs_hz(self) -> float:
@@ -91,7 +101,7 @@ class LabelledRecords:
         return self.source.targets(self.store.index)
 
     def check(self) -> None:
-        """ValueError where a split has no record left, or a lead subset needs leads that are not there."""
+        """ValueError where a split has no record left, validation no class, or a lead subset needs leads not there."""
         for split in ("train", "val", "test"):
             if not len(self.rows(split)):
                 held = int((self.store.index["split"] == split).sum())
@@ -99,6 +109,11 @@ class LabelledRecords:
                     f"no record of the {split} split has a label of this set ({held} windows are held); "
                     "choose other folds or another dataset.labels"
                 )
+        if not self.labels("val").any():
+            raise ValueError(
+                "no record of the val split has any of the classes, so no checkpoint and no threshold could be chosen; "
+                "choose other val_folds or another dataset.labels"
+            )
         for n_leads in {*self.config.train_leads, *self.config.test_leads} - {12}:
             missing = [lead for lead in LEAD_SETS[n_leads] if lead not in self.store.leads]
             if missing:
@@ -106,6 +121,12 @@ class LabelledRecords:
                     f"{n_leads} leads need {', '.join(missing)}, which dataset.leads={list(self.store.leads)} lacks; "
                     "take them out of preprocessing.train_leads or test_leads"
                 )
+
+    def prepare(self) -> None:
+        """Computes what takes a pass over the recordings, before loader processes each do so for themselves."""
+        _ = self.wide
+        if self.config.normalise == "train_scalar":
+            _ = self.train_scale
 
     def rows(self, split: Split) -> np.ndarray:
         """First rows of the records of a split that have their place in the protocol."""
@@ -121,12 +142,6 @@ class LabelledRecords:
         """All leads first, clean and noisy, then each smaller set of leads."""
         fewer = [Condition(f"{n} leads", None, None, LEAD_SETS[n]) for n in self.config.test_leads if n != 12]
         return [*noisy, *fewer]
-
-    @cached_property
-    def n_total(self) -> np.ndarray:
-        """Samples of the record that each row of the index belongs to."""
-        index = self.store.index
-        return index.groupby("record_id", sort=False)["n_valid"].transform("sum").to_numpy()
 
     @cached_property
     def wide(self) -> np.ndarray:
@@ -148,19 +163,6 @@ class LabelledRecords:
             count += n_valid[rows].sum() * signals.shape[1]
         mean = total / count
         return mean, float(np.sqrt(max(square / count - mean**2, 0.0)))
-
-    def record_mv(self, row: int, start: int = 0, n_samples: int | None = None) -> np.ndarray:
-        """Samples of the record whose first row is `row`, (lead, time) in mV; to its end unless `n_samples` says less.
-
-        A record's windows lie behind one another, so only those that hold the samples asked for are read.
-        """
-        width = self.store.signals.shape[-1]
-        total = int(self.n_total[row])
-        stop = total if n_samples is None else min(total, start + n_samples)
-        first, last = start // width, -(-stop // width)
-        windows = self.store.signals[row + first : row + last]
-        joined = windows.swapaxes(0, 1).reshape(windows.shape[1], -1)
-        return joined[:, start - first * width : stop - first * width]
 
     def dataset(
         self,
@@ -222,9 +224,9 @@ class EcgRecordDataset(Dataset[EcgBatch]):
 
     def sample(self, key: SampleKey) -> np.ndarray:
         """One crop, (lead, time): noise added in mV, normalised, then the leads that are not given set to zero."""
-        total = int(self.records.n_total[key.row])
+        total = int(self.records.store.n_total[key.row])
         n = min(self.n_samples, total)
-        crop_mv = self.records.record_mv(key.row, self._start(key, total - n), n)
+        crop_mv = self.records.store.record_mv(key.row, self._start(key, total), n)
         draw = self.draw(key)
         if draw.kind is not None:
             crop_mv = add_noise(crop_mv[None], np.array([n]), [draw], self.traces)[0]
@@ -255,12 +257,12 @@ class EcgRecordDataset(Dataset[EcgBatch]):
         n_leads = choices[int(chance * len(choices))]
         return None if n_leads == 12 else LEAD_SETS[n_leads]
 
-    def _start(self, key: SampleKey, room: int) -> int:
-        """First sample of the crop."""
-        if self.split == "train":
-            chance, *_ = uniforms("crop", self.seed, key.epoch, self._record_ids[key.row])
-            return int(chance * (room + 1))
-        return room // 2 if self.records.config.test_crop == "centre" else 0
+    def _start(self, key: SampleKey, total: int) -> int:
+        """First sample of the crop in a record of `total` samples."""
+        if self.split != "train":
+            return self.records.config.test_start(total)
+        chance, *_ = uniforms("crop", self.seed, key.epoch, self._record_ids[key.row])
+        return int(chance * (max(total - self.n_samples, 0) + 1))
 
     def _normalised(self, crop_mv: np.ndarray, row: int) -> np.ndarray:
         """The crop without unit, as configured."""
@@ -268,7 +270,7 @@ class EcgRecordDataset(Dataset[EcgBatch]):
         if kind == "zscore":
             return zscore(crop_mv)
         if kind == "minmax_record":
-            return minmax(crop_mv, self.records.record_mv(row))
+            return minmax(crop_mv, self.records.store.record_mv(row))
         if kind == "train_scalar":
             return scalar(crop_mv, *self.records.train_scale)
         return crop_mv

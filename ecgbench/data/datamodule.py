@@ -1,5 +1,6 @@
 """The LightningDataModule: from a store to the three loaders of a run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,21 +27,23 @@ class EcgDataModule(pl.LightningDataModule):
     batch_size: int
     seed: int
     num_workers: int = 0
+    splits: Sequence[Split] = SPLITS
+    """The splits that will be asked for: an external test set may hold no other."""
 
     def __post_init__(self) -> None:
         """Refuse a store with an empty split, or missing noise recordings, before anything is trained."""
         super().__init__()
-        for split in SPLITS:
+        for split in self.splits:
             require_split(self.store.index, split)
         self.examples: Examples = self.examples_config.bind(self.source, self.store)
         self.conditions: list[Condition] = self.examples.conditions(self.noise.conditions())
-        self.traces = {split: self.noise.traces(split, self.examples.input_fs_hz) for split in SPLITS}
+        self.traces = {split: self.noise.traces(split, self.examples.input_fs_hz) for split in self.splits}
         for traces in self.traces.values():
             for kind, trace in traces.items():
                 place(trace, NoiseDraw(kind, 0.0, 0.0, 0.0), self.examples.input_samples)
 
     def rows(self, split: Split) -> np.ndarray:
-        """Rows of the store's index that name the samples of a split."""
+        """Rows of the examples' index that are the samples of a split."""
         return self.examples.rows(split)
 
     def dataset(self, split: Split) -> Dataset[EcgBatch]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 from torch.utils.data import Dataset
 
 from ecgbench.data.noise import Condition, Noise, Split
@@ -16,6 +17,11 @@ class Examples(Protocol):
     """What the data module asks of a task's examples, once they know the recordings."""
 
     @property
+    def index(self) -> pd.DataFrame:
+        """One row per sample, with the columns record_id, patient_id and split."""
+        ...
+
+    @property
     def input_fs_hz(self) -> float:
         """Rate of the model's input, where noise is added."""
         ...
@@ -26,7 +32,7 @@ class Examples(Protocol):
         ...
 
     def rows(self, split: Split) -> np.ndarray:
-        """Rows of the store's index that name the samples of a split."""
+        """Rows of `index` that are the samples of a split."""
         ...
 
     def conditions(self, noisy: Sequence[Condition]) -> list[Condition]:

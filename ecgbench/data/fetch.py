@@ -51,6 +51,9 @@ REMOTES = {
     "ptbxl": Remote("https://physionet.org/files/ptb-xl/1.0.3", Path("data/ptb-xl")),
     "mitdb": Remote("https://physionet.org/files/mitdb/1.0.0", Path("data/mitdb")),
     "nstdb": Remote("https://physionet.org/files/nstdb/1.0.0", Path("data/nstdb")),
+    "ludb": Remote("https://physionet.org/files/ludb/1.0.1", Path("data/ludb")),
+    "cinc2020": Remote("https://physionet.org/files/challenge-2020/1.0.2", Path("data/cinc2020")),
+    "cinc2021": Remote("https://physionet.org/files/challenge-2021/1.0.3", Path("data/cinc2021")),
 }
 """The data sets that can be fetched, by the name of their config."""
 

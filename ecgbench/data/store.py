@@ -10,6 +10,7 @@ and not int16, although the files hold int16: a filtered sample is no whole numb
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,23 @@ class Store:
 
     manifest: pd.DataFrame
     """One row per record of the source, as it was when the store was opened."""
+
+    @cached_property
+    def n_total(self) -> np.ndarray:
+        """Samples of the whole record that each row of the index belongs to."""
+        return self.index.groupby("record_id", sort=False)["n_valid"].transform("sum").to_numpy()
+
+    def record_mv(self, row: int, start: int = 0, n_samples: int | None = None) -> np.ndarray:
+        """Samples of the record whose first row is `row`, (lead, time) in mV; to its end unless `n_samples` says less.
+
+        A record's windows lie behind one another, so only those that hold the samples asked for are read.
+        """
+        width, total = self.signals.shape[-1], int(self.n_total[row])
+        stop = total if n_samples is None else min(total, start + n_samples)
+        first, last = start // width, -(-stop // width)
+        windows = self.signals[row + first : row + last]
+        joined = windows.swapaxes(0, 1).reshape(windows.shape[1], -1)
+        return joined[:, start - first * width : stop - first * width]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its path, so that another process maps the file instead of receiving a copy."""

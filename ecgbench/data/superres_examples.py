@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
@@ -98,6 +99,11 @@ class SuperresWindows:
 
     config: SuperresExamples
     store: Store
+
+    @property
+    def index(self) -> pd.DataFrame:
+        """The store's index."""
+        return self.store.index
 
     @property
     def input_fs_hz(self) -> float:

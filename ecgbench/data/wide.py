@@ -2,11 +2,12 @@
 
 import hashlib
 import inspect
-from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from rich.progress import track
 
 from ecgbench.data.store import Store
@@ -35,25 +36,23 @@ def wide_table(store: Store, kind: WideKind) -> np.ndarray:
     return np.stack(table).astype(np.float32)[of_record.loc[index["record_id"]].to_numpy()]
 
 
-def _measured(store: Store, rows: np.ndarray, ages: np.ndarray, sexes: np.ndarray) -> Sequence[np.ndarray]:
+def _measured(store: Store, rows: np.ndarray, ages: np.ndarray, sexes: np.ndarray) -> np.ndarray:
     """The features of the first window of each record, from the cache where they were measured before."""
     if "II" not in store.leads:
         raise ValueError(f"preprocessing.wide=prna measures lead II, dataset.leads={list(store.leads)}; use age_sex")
-    version = hashlib.sha256(inspect.getsource(wide_features).encode()).hexdigest()[:8]
-    cache = store.path / f"wide-{version}.npy"
     people = np.stack([ages, sexes], axis=1)
-    if cache.is_file():
-        kept = np.load(cache)
-        if len(kept) == len(rows):
-            return kept
-    lead = store.leads.index("II")
-    n_valid = store.index["n_valid"].to_numpy()
-
-    table = np.stack([
-        wide_features.wide_features(store.signals[row, lead, : n_valid[row]], store.fs_hz, *person)
-        for row, person in track(list(zip(rows, people, strict=True)), "measuring lead II", transient=True)
-    ])  # fmt: skip
-    partial = cache.with_suffix(".part.npy")
-    np.save(partial, table)
-    partial.replace(cache)
+    made_from = [inspect.getsource(wide_features), version("neurokit2"), people.tobytes().hex(), *map(str, rows)]
+    cache = store.path / f"wide-{hashlib.sha256('/'.join(made_from).encode()).hexdigest()[:8]}.npy"
+    with FileLock(store.path.parent / f".{store.path.name}-wide.lock"):
+        if cache.is_file():
+            return np.load(cache)
+        lead = store.leads.index("II")
+        n_valid = store.index["n_valid"].to_numpy()
+        table = np.stack([
+            wide_features.wide_features(store.signals[row, lead, : n_valid[row]], store.fs_hz, *person)
+            for row, person in track(list(zip(rows, people, strict=True)), "measuring lead II", transient=True)
+        ])  # fmt: skip
+        partial = cache.with_suffix(".part.npy")
+        np.save(partial, table)
+        partial.replace(cache)
     return table

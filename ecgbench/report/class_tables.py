@@ -10,6 +10,7 @@ from ecgbench.report.table import MISSING, Cell, Column, Table, heading, is_numb
 
 AREA_DECIMALS = 3
 NO_POSITIVES = "no positives"
+SOURCE_NOTE = "A macro average of one source is over the classes that it has; it is not the same classes in every row."
 
 
 def class_rows(result: dict, system: str) -> list[dict]:
@@ -96,17 +97,17 @@ def absent_notes(result: dict, named: bool = False) -> list[str]:
     ]
 
 
-def source_tables(result: dict) -> list[Table]:
-    """A table per system with a row per source of the test records; empty with one source or none."""
+def source_tables(result: dict, note: str = SOURCE_NOTE) -> list[Table]:
+    """A table per system with a row per source of the test records and a footnote; empty with one source or none."""
     rows = result.get("sources", [])
     sources = list(dict.fromkeys(row["source"] for row in rows))
     if len(sources) < 2:
         return []
     specs = [s for s in family_specs(result["task"], "standard") if any(r["metric"] == s.name for r in rows)]
-    return [_source_table(result, system, sources, specs) for system in system_names(result)]
+    return [_source_table(result, system, sources, specs, note) for system in system_names(result)]
 
 
-def _source_table(result: dict, system: str, sources: Sequence[str], specs: Sequence[MetricSpec]) -> Table:
+def _source_table(result: dict, system: str, sources: Sequence[str], specs: Sequence[MetricSpec], note: str) -> Table:
     condition = reference_condition(result)
     own = [r for r in result["sources"] if r["system"] == system and r["condition"] == condition]
     by_key = {(row["source"], row["metric"]): row for row in own}
@@ -118,8 +119,7 @@ def _source_table(result: dict, system: str, sources: Sequence[str], specs: Sequ
         cells = [on_one_line(score_cell(score, spec)) for score, spec in zip(scores, specs, strict=True)]
         rows.append((Cell(source), count, *cells))
     columns = (Column("Source", numeric=False), Column("Records"), *map(heading, specs))
-    note = "A macro average of one source is over the classes that it has; it is not the same classes in every row."
-    return Table(f"{system} by source, {condition}", columns, tuple(rows), (note,), sortable=True)
+    return Table(f"{system} by source, {condition}", columns, tuple(rows), (note,) if note else (), sortable=True)
 
 
 def mistake_table(mistakes: Sequence[Mistake]) -> Table:

@@ -14,8 +14,9 @@ from ecgbench.metrics.bootstrap import PairedDifference
 from ecgbench.metrics.collection import MetricSpec
 from ecgbench.report.ecg_paper import png_bytes
 from ecgbench.report.html import Picture, render
+from ecgbench.report.lead_plots import input_figure
 from ecgbench.report.plots import noise_curves
-from ecgbench.report.run_folder import RunFolder, find_score
+from ecgbench.report.run_folder import RunFolder, clean_inputs, find_score
 from ecgbench.report.score_tables import notes_of
 from ecgbench.report.standings import RunGroup, Standing, gather, rank
 from ecgbench.report.table import (
@@ -36,6 +37,7 @@ BEST_NOTE = (
     "Bold: the best, where its paired difference to the next on their common records has an interval that excludes "
     "zero."
 )
+PICTURE_ALTS = {"noise": "Score against noise", "inputs": "Score by given lead"}
 
 
 def compare(run_dirs: Iterable[Path], out_dir: Path, failures: Sequence[dict] = ()) -> Path:
@@ -70,7 +72,7 @@ def _group_title(group: RunGroup) -> str:
 
 
 def _group_content(group: RunGroup, out_dir: Path) -> dict[str, object]:
-    figure = _curves(group)
+    figure, over = _curves(group), group.facts.comparison_over
     return {
         "title": _group_title(group),
         "data_hash": group.key.data_hash,
@@ -79,7 +81,7 @@ def _group_content(group: RunGroup, out_dir: Path) -> dict[str, object]:
         "ranking": _ranking_tables(group),
         "by_condition": [_condition_table(group)] if len(group.conditions) > 1 else [],
         "curve_note": group.facts.curve_note,
-        "picture": Picture(png_bytes(figure), "Score against noise", wide=True) if figure else None,
+        "picture": Picture(png_bytes(figure), PICTURE_ALTS[over], wide=True) if figure else None,
         "differences": _config_differences(group.runs),
         "links": [(_run_name(run), _relative(run.path / "report.html", out_dir)) for run in group.runs],
     }
@@ -169,7 +171,8 @@ def _ranking_tables(group: RunGroup) -> list[Table]:
         name = Cell(standing.label, strong=leads and ranking.clear)
         rows.append((name, Cell(format_number(mean, spec), sort=mean), *cells))
     columns = (Column("System", numeric=False), heading(spec), Column("Difference to best"), Column("p"))
-    title = f"{spec.label} on the {ranking.n_records} common {group.condition} records"
+    records = group.facts.records_under.format(condition=group.condition, records="records")
+    title = f"{spec.label} on the {ranking.n_records} common {records}"
     return [Table(title, columns, tuple(rows))]
 
 
@@ -192,7 +195,10 @@ def _condition_table(group: RunGroup) -> Table:
 
 def _curves(group: RunGroup) -> Figure | None:
     tidy = pd.concat([standing.tidy for standing in group.standings])
-    return noise_curves(tidy, group.conditions, headline_spec(group.key.task))
+    spec = headline_spec(group.key.task)
+    if group.facts.comparison_over == "inputs":
+        return input_figure(tidy, [c["name"] for c in clean_inputs({"conditions": group.conditions})], [spec])
+    return noise_curves(tidy, group.conditions, spec)
 
 
 def _config_differences(runs: Sequence[RunFolder]) -> Table | None:

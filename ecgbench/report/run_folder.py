@@ -110,6 +110,16 @@ def lead_conditions(result: dict) -> list[dict]:
     return [c for c in result["conditions"] if c.get("leads") is not None]
 
 
+def clean_inputs(result: dict) -> list[dict]:
+    """The conditions in which nothing but the given leads differs: no noise, a lead set each."""
+    return [c for c in result["conditions"] if c["kind"] is None and c.get("leads")]
+
+
+def noisy_inputs(result: dict) -> list[dict]:
+    """The conditions with noise on the given leads."""
+    return [c for c in result["conditions"] if c["kind"] is not None]
+
+
 def has_metric(result: dict, spec: MetricSpec) -> bool:
     """Whether the run was scored by a metric; some exist for some label sets only."""
     return any(score["metric"] == spec.name for score in result["scores"])

@@ -10,6 +10,7 @@ from rich.table import Table as RichTable
 from ecgbench.report.classification_page import classification_content, classification_pictures
 from ecgbench.report.html import Pictures, picture_if, render
 from ecgbench.report.plots import training_curves
+from ecgbench.report.reconstruction_page import reconstruction_content, reconstruction_pictures
 from ecgbench.report.run_folder import RunFolder, has_metric, read_run
 from ecgbench.report.score_tables import (
     condition_tables,
@@ -38,6 +39,7 @@ class TaskPage:
 PAGES = {
     "superres": TaskPage("superres", superres_content, superres_pictures),
     "classification": TaskPage("classification", classification_content, classification_pictures),
+    "reconstruction": TaskPage("reconstruction", reconstruction_content, reconstruction_pictures),
 }
 """The page of each task of `ecgbench.report.tasks.TASKS`."""
 

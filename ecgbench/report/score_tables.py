@@ -125,7 +125,8 @@ def verdict(result: dict) -> str:
     model = system_names(result, "model")[0]
     score = find_score(result, model, condition, spec.name)
     if score is None or not is_number(score["mean"]):
-        return f"{model} has no finite {spec.label} on the {condition} test records."
+        records = task_facts(result["task"]).records_under.format(condition=condition, records="test records")
+        return f"{model} has no finite {spec.label} on the {records}."
     interval = format_interval(score["ci_low"], score["ci_high"], spec)
     amount = f"{format_number(score['mean'], spec)} {spec.unit}".strip()
     head = task_facts(result["task"]).achievement.format(

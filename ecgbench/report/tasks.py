@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pandas as pd
 
 from ecgbench.metrics import classification_summary, summary
-from ecgbench.metrics.collection import CLASSIFICATION, SUPERRES, MetricSpec
+from ecgbench.metrics.collection import CLASSIFICATION, RECONSTRUCTION, SUPERRES, MetricSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,10 @@ class TaskFacts:
     number of the whole split."""
     achievement: str
     """The verdict's main clause, with {model}, {n_records}, {condition}, {amount}, {label} and {interval}."""
+    records_under: str = "{condition} {records}"
+    """How the records of a condition are named, `clean test records`, with {records} for what they are called."""
+    comparison_over: Literal["noise", "inputs"] = "noise"
+    """What the picture of a comparison has on its horizontal axis: levels of noise, or the leads that are given."""
     curve_note: str
     """Beneath curves of the score against noise."""
     value_note: str
@@ -81,6 +86,36 @@ TASKS = {
             "{system} under {condition}."
         ),
         warnings={"fmax_test_optimal": "optimistic: its threshold was chosen on the test records"},
+    ),
+    "reconstruction": TaskFacts(
+        specs=RECONSTRUCTION,
+        headline="pcc_hidden",
+        summarise=summary.summarise,
+        compare=summary.compare,
+        per_record=True,
+        achievement=(
+            "{model} rebuilds {n_records} test records from {condition} at {label} {amount} {interval} over the hidden "
+            "leads"
+        ),
+        records_under="{records} from {condition}",
+        comparison_over="inputs",
+        curve_note="Mean over test records with its 95 % interval, by the leads that were given.",
+        value_note=(
+            "Mean over records with its 95 % interval, patients resampled; from any lead, a record's score is its mean "
+            "over the single leads given in turn. Hidden leads are those that were not given."
+        ),
+        official_note=(
+            "These follow the published evaluation to the letter: the given lead counts among the twelve, and heart "
+            "rates come from signals that were not cleaned. They are comparable only among themselves."
+        ),
+        nonfinite_note=(
+            "{n} means leave out records whose score is not finite; the most, {most} of {n_records}, in {metric} of "
+            "{system} from {condition}."
+        ),
+        warnings={
+            name: "agreement among the generated leads, right or wrong"
+            for name in ("official_hr_sd_bpm", "official_hr_cv_pct", "official_hr_range_bpm")
+        },
     ),
 }
 """Every task that has a report."""

@@ -1,4 +1,4 @@
-"""Classification's protocol and scores: probabilities of all test records, thresholds from validation, worst records."""
+"""Classification's protocol and scores: probabilities of test records, thresholds from validation, worst records."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,9 @@ from rich.progress import track
 
 from ecgbench.data.classification_examples import LabelledRecords, records_table
 from ecgbench.data.datamodule import EcgDataModule
+from ecgbench.data.label_sets import LABEL_SETS
 from ecgbench.data.record import EcgBatch
+from ecgbench.metrics.challenge import challenge_applies
 from ecgbench.metrics.classification_summary import compare, per_class, summarise
 from ecgbench.metrics.thresholds import Thresholds, choose_global_threshold, choose_thresholds
 from ecgbench.scoring.contract import Systems
@@ -36,6 +38,19 @@ class ClassificationScoring:
     """What the decision thresholds maximise on validation."""
     aggregate: str
 
+    def __post_init__(self) -> None:
+        """Refuse thresholds that these labels cannot have."""
+        name, _, year = self.thresholds.partition("_")
+        if name == "challenge":
+            one_set = isinstance(self.labels, str)
+            classes = LABEL_SETS[self.labels] if one_set else tuple(dict.fromkeys(self.labels))
+            if not challenge_applies(classes, int(year)):
+                given = self.labels if one_set else f"{len(classes)} classes of no Challenge"
+                raise ValueError(
+                    f"task.thresholds={self.thresholds} is for the label set cinc{year} and dataset.labels is {given}; "
+                    f"use task.thresholds=f1, or dataset.labels=cinc{year}"
+                )
+
     def protocol(self, noise_variant: str) -> str:
         """Label set, what thresholds maximise, noise. Preprocessing is the system's own, as published, and no part."""
         labels = self.labels if isinstance(self.labels, str) else f"{len(self.labels)}classes"
@@ -43,7 +58,7 @@ class ClassificationScoring:
         return "-".join(part for part in parts if part)
 
     def conditions_of_test(self, data: EcgDataModule) -> dict[str, Any]:
-        """Records, classes and labels of the test split, and the leads that are tested."""
+        """Records, classes and labels of the test split."""
         records = _records(data)
         rows = records.rows("test")
         digest = hashlib.sha256("\n".join(data.store.index["record_id"].iloc[rows]).encode())
@@ -54,14 +69,15 @@ class ClassificationScoring:
         """What the labels leave out."""
         return list(_records(data).targets.notes)
 
+    def check(self, data: EcgDataModule) -> None:
+        """Nothing that the constructors do not check."""
+
     def predict(
         self, task: Classification, systems: Systems, data: EcgDataModule, device: torch.device, progress: bool
     ) -> pd.DataFrame:
         """One row per system (and head), split, condition and record of this process: the probability of each class."""
         for system in systems.values():
             system.eval().to(device)
-            if hasattr(system, "observe"):
-                system.observe(_records(data).labels("train"))
         loaders = {"val": data.val_dataloader(), "test": data.test_dataloader()}
         frames = [
             frame
@@ -227,7 +243,7 @@ def _source_rows(test: pd.DataFrame, conditions: Sequence[str]) -> list[dict[str
 
 
 def write_worst(path: Path, test: pd.DataFrame, system: str, data: EcgDataModule) -> None:
-    """The records that the model gets most wrong, by mean cross-entropy over the classes, as they are in the store."""
+    """The records that the model gets most wrong, by mean cross-entropy over the classes: the scored part in mV."""
     records = _records(data)
     classes, width = records.targets.classes, records.input_samples
     own = test[(test["system"] == system) & (test["condition"] == data.conditions[0].name)].reset_index(drop=True)
@@ -238,7 +254,8 @@ def write_worst(path: Path, test: pd.DataFrame, system: str, data: EcgDataModule
     first_row = data.store.index.reset_index().groupby("record_id")["index"].min()
     signals, lengths = np.zeros((len(worst), len(data.store.leads), width), dtype=np.float32), []
     for place, i in enumerate(worst):
-        signal_mv = records.record_mv(int(first_row[own["record_id"][i]]), 0, width)
+        row = int(first_row[own["record_id"][i]])
+        signal_mv = data.store.record_mv(row, records.config.test_start(int(data.store.n_total[row])), width)
         signals[place, :, : signal_mv.shape[-1]] = signal_mv
         lengths.append(signal_mv.shape[-1])
     np.savez_compressed(

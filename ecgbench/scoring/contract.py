@@ -32,6 +32,10 @@ class Scoring(Protocol):
         """What a reader must know before comparing a score; `max_epochs` is None where nothing was trained."""
         ...
 
+    def check(self, data: EcgDataModule) -> None:
+        """ValueError or ConfigError for what would fail only after training."""
+        ...
+
     def predict(
         self, task: Any, systems: Systems, data: EcgDataModule, device: torch.device, progress: bool
     ) -> pd.DataFrame:

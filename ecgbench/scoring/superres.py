@@ -1,4 +1,4 @@
-"""Super-resolution's protocol and scores: every test window scored, averaged by record, and the records worth drawing."""
+"""Super-resolution's protocol and scores: all test windows scored, averaged by record; the records to draw."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,6 +67,9 @@ class SuperresScoring:
                 "the published systems train on whole 10 s records for 350 epochs."
             )
         return found
+
+    def check(self, data: EcgDataModule) -> None:
+        """Nothing that the constructors do not check."""
 
     def predict(
         self, task: Superres, systems: Systems, data: EcgDataModule, device: torch.device, progress: bool

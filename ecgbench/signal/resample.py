@@ -48,7 +48,7 @@ def resample_rate(x: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
             f"cannot resample from {from_hz:g} to {to_hz:g} Hz: the rates need a ratio of whole numbers up to 1000; "
             "choose such a rate"
         )
-    if ratio == 1:
+    if ratio == 1 or not x.shape[-1]:
         return x
     x64 = x.astype(np.float64)
     first, n_samples = x64[..., :1], x.shape[-1]

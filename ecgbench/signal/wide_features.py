@@ -6,12 +6,11 @@ P wave, and median and standard deviation of the T wave's multiscale permutation
 `MEASURES` stand in for the rest of their list: measures of rhythm and waves that cardiologists read.
 """
 
-import threading
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 
+from ecgbench.signal.peaks import quiet
 from ecgbench.signal.resample import resample_rate
 
 FS_HZ = 500.0
@@ -64,9 +63,6 @@ WIDE_NAMES = (*(m.name for m in MEASURES), "age_years", "is_male")
 LIMIT = 5.0
 """Scaled measures are held within +- this: a wrong peak must not outweigh everything else."""
 
-_QUIET = threading.Lock()
-"""Held while warnings are off: Python's warning filters are not per thread."""
-
 
 def wide_features(
     signal_mv: np.ndarray, fs_hz: float, age_years: float | None = None, is_male: float | None = None
@@ -102,8 +98,7 @@ def measure(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
     values = dict.fromkeys((m.name for m in MEASURES), np.nan)
     if not np.any(np.diff(signal)):
         return np.array(list(values.values()))
-    with _QUIET, warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with quiet():
         clean, waves = _delineated(signal)
         if len(waves["R"]) >= 2:
             values |= _rhythm(np.diff(waves["R"]) / FS_HZ) | _waves(clean, waves)

@@ -1,6 +1,7 @@
 """Multilabel classification: which of a set of diagnostic statements a 12-lead ECG carries."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -30,7 +31,7 @@ class Classification(pl.LightningModule):
         loss: what the model returned, labels and number of samples over all processes to this process's part.
         mix: changes training batches; None for none.
         n_samples: length of what the model sees at once.
-        stride_samples: distance of the windows that a longer test sample is cut into.
+        stride_samples: distance of the windows that a longer test sample is cut into, n_samples at most.
         aggregate: how the windows' probabilities become one.
         seed: of the mixing.
     """
@@ -53,18 +54,25 @@ class Classification(pl.LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
+        if not 1 <= stride_samples <= n_samples:
+            raise ValueError(
+                f"preprocessing.stride_samples is {stride_samples} and n_samples {n_samples}; needed are "
+                "1 <= stride_samples <= n_samples, so that the windows of a long record leave no sample out"
+            )
         self.model, self.loss, self.mix = model, loss, mix
         self.make_optimizer, self.make_schedule = make_optimizer, make_schedule
         self.n_samples, self.stride_samples, self.aggregate, self.seed = n_samples, stride_samples, aggregate, seed
-        self.val_y, self.val_probability = CatMetric(), CatMetric()
+        # torchmetrics would drop NaN and leave probabilities without their labels.
+        self.val_y, self.val_probability = (CatMetric(nan_strategy="disable") for _ in range(2))
 
-    def setup(self, stage: str) -> None:
-        """Let the loss see the training labels, for class weights."""
-        if hasattr(self.loss, "observe"):
-            self.loss.observe(self.trainer.datamodule.examples.labels("train"))  # type: ignore[attr-defined]
+    def prepare(self, systems: Mapping[str, nn.Module], data: Any) -> None:
+        """Let the loss, for class weights, and the systems that only count see the training labels."""
+        for part in (self.loss, *systems.values()):
+            if hasattr(part, "observe"):
+                part.observe(data.examples.labels("train"))  # type: ignore[operator]
 
     def training_step(self, batch: EcgBatch, batch_idx: int) -> Tensor:
-        """Loss of one batch, the same for one process and for several."""
+        """Loss of one batch, the same for one process and for several, but for `mix`: it blends within a process."""
         if self.mix is not None:
             x, y = self.mix(batch.x, batch.y, self.current_epoch, (self.seed, self.global_rank, batch_idx))
             batch = batch._replace(x=x, y=y)
@@ -79,15 +87,21 @@ class Classification(pl.LightningModule):
         self.val_probability.update(next(iter(self.probabilities(self.model, batch).values())))
 
     def on_validation_epoch_end(self) -> None:
-        """Cross-entropy, macro AUROC and macro AUPRC of the validation split; all processes see all of it."""
+        """Cross-entropy, macro AUROC and macro AUPRC of the validation split; all processes see all of it.
+
+        All three are NaN where a probability is: such an epoch is never chosen.
+        """
         y, probability = self._gathered(self.val_y), self._gathered(self.val_probability)
         self.val_y.reset()
         self.val_probability.reset()
-        loss = F.binary_cross_entropy(probability.double().clamp(1e-7, 1 - 1e-7), y.double())
-        labels, scores = y.cpu().numpy(), probability.cpu().numpy()
-        self.log("val/loss", loss.float(), prog_bar=True)
-        for name, values in zip(("val/auroc_macro", "val/auprc_macro"), areas(labels, scores), strict=True):
-            self.log(name, float(macro(values)), prog_bar=True)
+        if not probability.isfinite().all():
+            loss, found = math.nan, (math.nan, math.nan)
+        else:
+            loss = float(F.binary_cross_entropy(probability.double().clamp(1e-7, 1 - 1e-7), y.double()))
+            found = map(macro, areas(y.cpu().numpy(), probability.cpu().numpy()))
+        self.log("val/loss", loss, prog_bar=True)
+        for name, value in zip(("val/auroc_macro", "val/auprc_macro"), found, strict=True):
+            self.log(name, float(value), prog_bar=True)
 
     def _gathered(self, metric: CatMetric) -> Tensor:
         found = metric.compute()

@@ -1,6 +1,6 @@
 """Super-resolution: rebuild the high-rate ECG from a low-rate, possibly noisy one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -45,6 +45,9 @@ class Superres(pl.LightningModule):
         self.make_optimizer, self.make_schedule = make_optimizer, make_schedule
         self.fs_hz, self.upscale = fs_hz, upscale
         self.val_loss, self.val_snr_db = MeanMetric(), MeanMetric()
+
+    def prepare(self, systems: Mapping[str, nn.Module], data: Any) -> None:
+        """Nothing: no system of this task is fitted in closed form."""
 
     def forward(self, x: Tensor) -> Tensor:
         """High-rate ECG in mV, (batch, lead, time)."""

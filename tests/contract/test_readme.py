@@ -5,12 +5,12 @@ import re
 import pytest
 
 from ecgbench.config import CHECKOUT, groups
-from ecgbench.metrics.collection import SUPERRES, MetricSpec
+from ecgbench.metrics.collection import CLASSIFICATION, RECONSTRUCTION, SUPERRES, MetricSpec
 
 README = (CHECKOUT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("spec", SUPERRES, ids=lambda s: s.name)
+@pytest.mark.parametrize("spec", [*SUPERRES, *CLASSIFICATION, *RECONSTRUCTION], ids=lambda s: s.name)
 def test_the_metric_table_is_the_code_s(spec: MetricSpec) -> None:
     """Family, label, unit, direction and formula of every metric."""
     direction = "higher" if spec.higher_is_better else "lower"
@@ -19,7 +19,22 @@ def test_the_metric_table_is_the_code_s(spec: MetricSpec) -> None:
     assert row in README
 
 
-@pytest.mark.parametrize("group", ["task", "dataset", "model", "noise", "optimizer", "scheduler", "trainer", "logger"])
+@pytest.mark.parametrize(
+    "group",
+    [
+        "task",
+        "dataset",
+        "model",
+        "preprocessing",
+        "loss",
+        "noise",
+        "optimizer",
+        "scheduler",
+        "callbacks",
+        "trainer",
+        "logger",
+    ],
+)
 def test_every_choice_of_a_group_is_named(group: str) -> None:
     """The configuration table lists what `--help` lists."""
     for choice in groups()[group]:

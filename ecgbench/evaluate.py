@@ -1,0 +1,117 @@
+"""`python -m ecgbench.evaluate RUN_DIR dataset=...`: score a finished run's weights on other recordings.
+
+Weights, preprocessing, protocol and baselines are the run's own; only the recordings (dataset=, dataset.key=) and the
+test noise (noise=, noise.key=) change. Systems that are fitted in closed form are fitted to the run's training
+recordings again, so these must be within reach.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ecgbench import config as configuration
+from ecgbench.errors import complain
+
+CHANGEABLE = ("dataset", "noise")
+FITTED = ("accumulate", "observe")
+"""What a system has that is fitted to training recordings without being trained."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0 when the scores were written, 2 on a wrong command or data that do not fit."""
+    options = _parser().parse_args(arguments)
+    try:
+        from ecgbench import experiment
+
+        configuration.register()
+        experiment.announce(evaluate(options.run_dir, options.overrides))
+    except Exception as error:
+        return complain(error)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ecgbench evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run_dir", type=Path, help="folder of a finished run")
+    parser.add_argument("overrides", nargs="*", help="dataset=..., dataset.key=..., noise=..., output_dir=..., ...")
+    return parser
+
+
+def evaluate(run_dir: Path, overrides: list[str]) -> Path:
+    """The folder of the new scores; ConfigError for a run without weights or a key that is not changeable."""
+    from ecgbench import experiment, provenance
+    from ecgbench.scoring.contract import write_json
+
+    started = time.monotonic()
+    trained_on = configuration.load(run_dir / "run.yaml")
+    config = changed(trained_on, overrides)
+    experiment.check(config)
+    task = experiment.build_task(config)
+    systems = {config.choices.model: task.model, **_baselines(config)}
+    if any(hasattr(system, name) for system in systems.values() for name in FITTED):
+        task.prepare(systems, experiment.load_data(trained_on))
+    fit = _weights(task, run_dir) if experiment.is_trainable(config) else None
+    data = experiment.load_data(config, splits=("test",))
+    folder = experiment.new_folder(config)
+    OmegaConf.save(config, folder / "run.yaml")
+    write_json(folder / "env.json", provenance.environment())
+    experiment.predict(config, task, systems, data, folder)
+    seconds = time.monotonic() - started
+    facts = {"fit": fit, "timing": {"seconds_total": seconds, "predict_seconds": seconds}, "evaluated": str(run_dir)}
+    experiment.finish(config, folder, task, systems, data, facts)
+    return folder
+
+
+def changed(config: DictConfig, overrides: list[str]) -> DictConfig:
+    """The run's configuration with other recordings or noise, and other places; ConfigError for any other key."""
+    places = [o for o in overrides if o.partition("=")[0] in configuration.PLACE_KEYS and not o.startswith(CHANGEABLE)]
+    others = [o for o in overrides if o not in places]
+    for override in others:
+        if override.lstrip("+~").partition("=")[0].partition(".")[0] not in CHANGEABLE:
+            raise configuration.ConfigError(
+                f"{override!r} cannot be changed in an evaluation; allowed are dataset=, dataset.key=, noise=, "
+                "noise.key= and places such as output_dir=; for another training use python -m ecgbench"
+            )
+    if config.choices.task == "classification":
+        raise configuration.ConfigError(
+            "thresholds of task=classification belong to its validation records; to score other sources, train with "
+            "dataset.test_sources=[...] or use python -m ecgbench.generalise"
+        )
+    composed = configuration.compose([f"task={config.choices.task}", f"noise={config.choices.noise}", *others])
+    new = OmegaConf.create(OmegaConf.to_container(config))
+    for group in CHANGEABLE:
+        if any(o.lstrip("+~").startswith(group) for o in others):
+            new[group], new.choices[group] = composed[group], composed.choices[group]
+    for place in places:
+        key, _, value = place.partition("=")
+        OmegaConf.update(new, key, int(value) if key == "jobs" else value)
+    new.overrides = [*config.overrides, *others]
+    return new
+
+
+def _baselines(config: DictConfig) -> dict[str, Any]:
+    from hydra.utils import instantiate
+
+    return instantiate(config.task.baselines, _convert_="all")
+
+
+def _weights(task: Any, run_dir: Path) -> dict[str, Any]:
+    """What the run's result says of its training, after its best weights were loaded."""
+    from ecgbench import experiment
+
+    path = run_dir / "checkpoints" / "best.ckpt"
+    if not path.is_file() or not (run_dir / "result.json").is_file():
+        raise configuration.ConfigError(f"{run_dir} has no finished training (checkpoints/best.ckpt and result.json)")
+    experiment.load_weights(task, path)
+    return json.loads((run_dir / "result.json").read_text())["fit"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
