@@ -64,7 +64,12 @@ def evaluate(run_dir: Path, overrides: list[str]) -> Path:
     write_json(folder / "env.json", provenance.environment())
     experiment.predict(config, task, systems, data, folder)
     seconds = time.monotonic() - started
-    facts = {"fit": fit, "timing": {"seconds_total": seconds, "predict_seconds": seconds}, "evaluated": str(run_dir)}
+    origin = f"Weights and baselines of a run on dataset={trained_on.choices.dataset}, {run_dir.name}."
+    facts = {
+        "fit": fit,
+        "timing": {"seconds_total": seconds, "predict_seconds": seconds},
+        "notes": [origin, *experiment.notes(config, data, is_trained=fit is not None)],
+    }
     experiment.finish(config, folder, task, systems, data, facts)
     return folder
 

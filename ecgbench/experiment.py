@@ -50,6 +50,12 @@ def check(config: DictConfig) -> None:
     for group in ("preprocessing", "loss"):
         if config.get(group) is not None and group not in getattr(task_class, "groups", ()):
             raise ConfigError(f"{group}={config.choices[group]} has no effect on task={config.task.name}; leave it out")
+    n_heads = len(getattr(model_class, "heads", ("",)))
+    if config.loss is not None and n_heads != locate(config.loss._target_, "loss").n_heads:  # type: ignore[attr-defined]
+        raise ConfigError(
+            f"model={config.choices.model} has {n_heads} head(s), which loss={config.choices.loss} does not take; "
+            f"use loss={'challenge_mixture' if n_heads > 1 else 'bce'}"
+        )
     if hasattr(model_class, "discriminator_loss") and config.trainer.gradient_clip_val is not None:
         raise ConfigError(
             f"model={config.choices.model} trains two adversaries, whose gradients Lightning does not clip; "
@@ -66,9 +72,9 @@ def check(config: DictConfig) -> None:
         resolve_backend(scan_backend(config), device)
         with torch.device("meta"):  # the constructors' own checks, without weights
             task = config.task
-            nodes = (config.model, config.noise, config.dataset, task.store, task.examples, *task.baselines.values())
+            nodes = (config.model, config.noise, config.dataset, task.store, task.examples, task.scoring)
             parts = [part for part in task.module.values() if isinstance(part, DictConfig)]
-            for node in (*nodes, *parts):
+            for node in (*nodes, *task.baselines.values(), *parts):
                 instantiate(node, _convert_="all")
     except InstantiationException as error:
         raise ConfigError(str(error.__cause__)) from error

@@ -88,10 +88,9 @@ def compare_runs(first: Path, second: Path, rtol: float) -> pd.DataFrame:
     for names, part in before.groupby(level=["system", "condition"], sort=False):
         system, condition = names  # type: ignore[misc]
         again = after.loc[part.index]
-        for metric in part.columns.difference(["patient_id", "n_windows"], sort=False):
-            rows.append(
-                {"system": system, "condition": condition, "metric": metric, **_row(part[metric], again[metric], rtol)}
-            )
+        for metric in part.select_dtypes(["number", "bool"]).columns.drop("n_windows", errors="ignore"):
+            pair = part[metric].astype(float), again[metric].astype(float)
+            rows.append({"system": system, "condition": condition, "metric": metric, **_row(*pair, rtol)})
     return pd.DataFrame(rows)
 
 

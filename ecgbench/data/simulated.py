@@ -50,6 +50,8 @@ class Simulated(Source):
     """Standard deviation of the recorder's white noise; 0 for none."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.labels, str):
+            raise ValueError(f"dataset.labels is {self.labels!r}; give a list of {', '.join(patients.DIAGNOSES)}")
         self.leads, self.labels = tuple(self.leads), tuple(self.labels)
         _check_known("leads", self.leads, LEADS)
         _check_known("labels", self.labels, patients.DIAGNOSES)

@@ -32,11 +32,8 @@ class ClassificationScoring:
 
     labels: Any
     """The label set's name, or the list of classes."""
-    preprocessing: Mapping[str, Any]
-    """The group `preprocessing`, all of it: what the model is given."""
     thresholds: str
     """What the decision thresholds maximise on validation."""
-    aggregate: str
 
     def __post_init__(self) -> None:
         """Refuse thresholds that these labels cannot have."""
@@ -66,8 +63,12 @@ class ClassificationScoring:
         return {"labels": digest.hexdigest(), "classes": list(records.targets.classes)}
 
     def notes(self, data: EcgDataModule, max_epochs: int | None) -> list[str]:
-        """What the labels leave out."""
-        return list(_records(data).targets.notes)
+        """What the labels leave out, and what noise does not reach."""
+        records = _records(data)
+        found = list(records.targets.notes)
+        if records.config.wide == "prna" and any(condition.kind for condition in data.conditions):
+            found.append("The measured features beside the signal come from the clean recording under noise, too.")
+        return found
 
     def check(self, data: EcgDataModule) -> None:
         """Nothing that the constructors do not check."""

@@ -25,6 +25,11 @@ def thin_as_published(noise: np.ndarray, fs_hz: float, low_fs_hz: float, trainin
     apart and are taken for 1/50 s.
     """
     step = int(fs_hz // low_fs_hz)
+    if step < 1:
+        raise ValueError(
+            f"noise at {fs_hz:g} Hz cannot be thinned to {low_fs_hz:g} Hz by the published code; "
+            "set noise.rate_path=antialiased"
+        )
     if training:
         noise = np.asarray(resample(noise, int(noise.shape[-1] * step * low_fs_hz // fs_hz), axis=-1))
     return noise[..., ::step].astype(np.float32)

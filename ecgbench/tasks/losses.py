@@ -30,6 +30,9 @@ class BinaryCrossEntropy(nn.Module):
 
     pos_weight: Tensor | None
 
+    n_heads = 1
+    """Outputs of the model that it takes."""
+
     def __init__(self, pos_weight: str = "none", cap: float = 1e3) -> None:
         super().__init__()
         _check_choice("loss.pos_weight", pos_weight, ("none", "balanced"))
@@ -73,6 +76,9 @@ class ChallengeMixture(nn.Module):
 
     weights: Tensor
     pos_weight: Tensor | None
+
+    n_heads = 2
+    """Outputs of the model that it takes."""
 
     def __init__(
         self, labels: str | Sequence[str], weights: str = "challenge_2021", reduction: str = "sum", cap: float = 1e3

@@ -313,7 +313,7 @@ def test_a_source_without_records_is_refused(tmp_path: Path) -> None:
         (["dataset=cinc2021", "dataset.labels=ptbxl_form"], r"labels is 'ptbxl_form'; allowed is one of 'cinc2021'"),
         (["dataset=mitdb"], r"task=classification does not fit dataset=mitdb"),
         (["dataset=cinc2021", "dataset.labels=cinc2020", "task.thresholds=challenge_2021"], r"set cinc2021 and datas"),
-        (["loss=challenge_mixture"], r"loss\.weights=challenge_2021 is for the label set cinc2021"),
+        (["model=isibrno", "loss=challenge_mixture"], r"loss\.weights=challenge_2021 is for the label set cinc2021"),
         (["model=interp", "model.upscale=10"], r"model=interp does not do task=classification"),
         (["preprocessing.test_leads=[6]"], r"start it with 12"),
     ],
@@ -326,7 +326,7 @@ def test_what_the_data_cannot_give_is_refused_early(overrides: list[str], senten
 
 def test_a_loss_for_one_head_refuses_two(classify: Callable[..., Path]) -> None:
     """And says which one takes them."""
-    with pytest.raises(ValueError, match=r"loss=bce takes the logits of one head .*use loss=challenge_mixture"):
+    with pytest.raises(ValueError, match=r"model=isibrno has 2 head\(s\), which loss=bce does not take; use loss=challenge_mixture"):
         classify(*SMALL_ISIBRNO, "dataset.n_records=44")
 
 

@@ -252,7 +252,7 @@ def test_class_weights_and_prevalences_come_from_training_labels() -> None:
 )
 def test_thresholds_of_a_challenge_need_its_classes(labels: Any, thresholds: str, fits: bool) -> None:
     """Asked for others they are refused with what would fit, not after the training."""
-    options = {"labels": labels, "preprocessing": {}, "thresholds": thresholds, "aggregate": "max"}
+    options = {"labels": labels, "thresholds": thresholds}
     if fits:
         assert thresholds in ClassificationScoring(**options).protocol("")
         return
