@@ -1,8 +1,8 @@
 """`python -m ecgbench.evaluate RUN_DIR dataset=...`: score a finished run's weights on other recordings.
 
-Weights, preprocessing, protocol and baselines are the run's own; only the recordings (dataset=, dataset.key=) and the
-test noise (noise=, noise.key=) change. Systems that are fitted in closed form are fitted to the run's training
-recordings again, so these must be within reach.
+Weights, preprocessing, protocol and baselines are the run's own; only the recordings (dataset=, dataset.key=), the test
+noise (noise=, noise.key=) and what a reconstruction is tested for (task.test_inputs=, task.classifier=, ...) change.
+Systems that are fitted in closed form are fitted to the run's training recordings again, so these must be within reach.
 """
 
 import argparse
@@ -18,6 +18,16 @@ from ecgbench import config as configuration
 from ecgbench.errors import complain
 
 CHANGEABLE = ("dataset", "noise")
+TEST_KEYS = (
+    "task.classifier",
+    "task.features",
+    "task.test_inputs",
+    "task.noise_inputs",
+    "task.n_samples",
+    "task.store.fs_hz",
+)
+"""Keys of a task that change what is tested and nothing that was trained; a store at another rate than that of training
+is fed to the model as it is, without resampling."""
 FITTED = ("accumulate", "observe")
 """What a system has that is fitted to training recordings without being trained."""
 
@@ -77,12 +87,15 @@ def evaluate(run_dir: Path, overrides: list[str]) -> Path:
 def changed(config: DictConfig, overrides: list[str]) -> DictConfig:
     """The run's configuration with other recordings or noise, and other places; ConfigError for any other key."""
     places = [o for o in overrides if o.partition("=")[0] in configuration.PLACE_KEYS and not o.startswith(CHANGEABLE)]
-    others = [o for o in overrides if o not in places]
+    is_rebuilt = config.choices.task == "reconstruction"
+    tests = [o for o in overrides if is_rebuilt and o.partition("=")[0] in TEST_KEYS]
+    others = [o for o in overrides if o not in (*places, *tests)]
     for override in others:
         if override.lstrip("+~").partition("=")[0].partition(".")[0] not in CHANGEABLE:
             raise configuration.ConfigError(
                 f"{override!r} cannot be changed in an evaluation; allowed are dataset=, dataset.key=, noise=, "
-                "noise.key= and places such as output_dir=; for another training use python -m ecgbench"
+                f"noise.key=, {', '.join(TEST_KEYS)} of a reconstruction, and places such as output_dir=; "
+                "for another training use python -m ecgbench"
             )
     if config.choices.task == "classification":
         raise configuration.ConfigError(
@@ -90,14 +103,21 @@ def changed(config: DictConfig, overrides: list[str]) -> DictConfig:
             "dataset.test_sources=[...] or use python -m ecgbench.generalise"
         )
     composed = configuration.compose([f"task={config.choices.task}", f"noise={config.choices.noise}", *others])
-    new = OmegaConf.create(OmegaConf.to_container(config))
+    new: DictConfig = OmegaConf.create(OmegaConf.to_container(config))  # type: ignore[assignment]
     for group in CHANGEABLE:
         if any(o.lstrip("+~").startswith(group) for o in others):
             new[group], new.choices[group] = composed[group], composed.choices[group]
     for place in places:
         key, _, value = place.partition("=")
         OmegaConf.update(new, key, int(value) if key == "jobs" else value)
-    new.overrides = [*config.overrides, *others]
+    for test in tests:
+        key = test.partition("=")[0]
+        value, name = OmegaConf.select(OmegaConf.from_dotlist([test]), key), key.rpartition(".")[2]
+        OmegaConf.update(new, key, value)
+        for node in (new.task.scoring, new.task.examples):
+            if name in node:
+                node[name] = value
+    new.overrides = [*config.overrides, *tests, *others]
     return new
 
 

@@ -10,15 +10,17 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
-from ecgbench.data.keyed_random import uniforms
+from ecgbench.data.keyed_random import generator, uniforms
 from ecgbench.data.noise import Condition, Noise, NoiseDraw, Split, add_noise
-from ecgbench.data.record import LEADS, EcgBatch
+from ecgbench.data.record import LEAD_SETS, LEADS, EcgBatch
 from ecgbench.data.sampler import SampleKey
 from ecgbench.data.source import Source
 from ecgbench.data.store import Store
 
-ANY = "any"
-"""Stands for one lead drawn at random."""
+ANY, SUBSET = "any", "subset"
+"""In training: one lead drawn at random; one to seven of the eight independent leads drawn at random."""
+INDEPENDENT = LEAD_SETS[8]
+"""I, II and V1 to V6: two limb leads determine the other four, so a subset of all twelve would often be no puzzle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,8 @@ class ReconstructionExamples:
     padding: Literal["zero", "copy"]
     """The leads that are not given: zero, or a copy of the one that is."""
     train_inputs: Sequence[str]
-    """Lead sets that training draws from, evenly: "any" (one lead drawn at random), "I", "I+II+V3", ..."""
+    """Lead sets that training draws from, evenly: "any" (one lead at random), "subset" (one to seven of the eight
+    independent leads at random), "I", "I+II+V3", ..."""
     test_inputs: Sequence[str]
     """Lead sets to test, each a condition."""
     noise_inputs: Sequence[str]
@@ -47,7 +50,7 @@ class ReconstructionExamples:
             raise ValueError(f"task.n_samples is {self.n_samples}; it must be at least 1")
         for key in ("train_inputs", "test_inputs", "noise_inputs"):
             for text in getattr(self, key):
-                if not (key == "train_inputs" and text == ANY):
+                if not (key == "train_inputs" and text in (ANY, SUBSET)):
                     self._check_set(key, text)
         for key in ("train_inputs", "test_inputs"):
             if not getattr(self, key):
@@ -58,11 +61,11 @@ class ReconstructionExamples:
         unknown = [lead for lead in leads if lead not in LEADS]
         if unknown or not leads:
             allowed = f"leads joined by +, of {', '.join(LEADS)}"
-            extra = f", or {ANY}" if key == "train_inputs" else ""
+            extra = f", or {ANY}, or {SUBSET}" if key == "train_inputs" else ""
             raise ValueError(f"task.{key} holds {text!r}; allowed are {allowed}{extra}")
         if len(set(leads)) == len(LEADS):
             raise ValueError(f"task.{key} holds all twelve leads ({text!r}); leave one or more out")
-        if self.padding == "copy" and len(leads) > 1:
+        if self.padding == "copy" and (len(leads) > 1 or SUBSET in self.train_inputs):
             raise ValueError(f"task.padding=copy takes single leads, task.{key} holds {text!r}; use task.padding=zero")
 
     def bind(self, source: Source, store: Store) -> "LeadWindows":
@@ -243,11 +246,14 @@ class LeadWindowDataset(Dataset[EcgBatch]):
             return self.conditions[key.condition].leads or LEADS
         choices = self.records.config.train_inputs
         if self.split == "val":
-            sets = [text for text in choices if text != ANY] + (list(LEADS) if ANY in choices else [])
+            named = [text for text in choices if text not in (ANY, SUBSET)]
+            sets = named + (list(LEADS) if len(named) < len(choices) else [])
             return lead_set(sets[key.row % len(sets)])
-        which, lead, *_ = uniforms("input", *self._name(key))
+        which, *chances = uniforms("input", *self._name(key))
         text = choices[int(which * len(choices))]
-        return (LEADS[int(lead * len(LEADS))],) if text == ANY else lead_set(text)
+        if text == ANY:
+            return (LEADS[int(chances[0] * len(LEADS))],)
+        return _subset(chances[0], generator("subset", *self._name(key))) if text == SUBSET else lead_set(text)
 
     def _draw(self, key: SampleKey) -> NoiseDraw:
         """The noise of one window."""
@@ -270,6 +276,12 @@ class LeadWindowDataset(Dataset[EcgBatch]):
     def _name(self, key: SampleKey) -> tuple[object, ...]:
         """What the random choices of a training sample depend on."""
         return self.seed, key.epoch, self._record_ids[key.row], self._starts[key.row]
+
+
+def _subset(chance: float, rng: np.random.Generator) -> tuple[str, ...]:
+    """One to seven of the independent leads: every number of them equally often."""
+    count = 1 + int(chance * (len(INDEPENDENT) - 1))
+    return tuple(INDEPENDENT[i] for i in sorted(rng.permutation(len(INDEPENDENT))[:count]))
 
 
 def _with_noise(signal_mv: np.ndarray, draw: NoiseDraw, traces: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -326,7 +326,7 @@ def test_what_the_data_cannot_give_is_refused_early(overrides: list[str], senten
 
 def test_a_loss_for_one_head_refuses_two(classify: Callable[..., Path]) -> None:
     """And says which one takes them."""
-    with pytest.raises(ValueError, match=r"model=isibrno has 2 head\(s\), which loss=bce does not take; use loss=challenge_mixture"):
+    with pytest.raises(ValueError, match=r"2 head\(s\), which loss=bce does not take; use loss=challenge_mixture"):
         classify(*SMALL_ISIBRNO, "dataset.n_records=44")
 
 

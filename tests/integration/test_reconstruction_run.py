@@ -97,6 +97,20 @@ def test_weights_are_scored_on_other_recordings(rebuild: Run, tmp_path: Path, sh
     pd.testing.assert_frame_equal(first, second)
 
 
+def test_other_windows_rates_and_inputs_are_tested_with_the_same_weights(rebuild: Run, tmp_path: Path) -> None:
+    """Twice the window, half the rate unknown to the model, two leads at once: each its own test, none a training."""
+    run_dir = rebuild("model=mamba_unet", *SMALL, "task.test_inputs=[I]", "task.features=false")
+    out = f"output_dir={tmp_path / 'tested'}"
+    hashes = {read(run_dir)["test_hash"]}
+    for change in ("task.n_samples=512", "task.store.fs_hz=250"):
+        result = read(evaluate.evaluate(run_dir, [change, out]))
+        assert all(np.isfinite(s["mean"]) for s in result["scores"])
+        hashes.add(result["test_hash"])
+    assert len(hashes) == 3
+    both = read(evaluate.evaluate(run_dir, ["task.test_inputs=[I+II]", out]))
+    assert [c["name"] for c in both["conditions"]] == ["I+II"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -105,6 +105,18 @@ def test_training_draws_every_lead_evenly_and_anew_each_epoch(load: Load) -> Non
     assert drawn == again
 
 
+def test_subsets_are_of_the_independent_leads_and_of_every_size(load: Load) -> None:
+    """One to seven of I, II, V1-V6, each number about as often, never the four leads that two others determine."""
+    data = load("task.train_inputs=[subset]")
+    dataset = data.dataset("train")
+    drawn = [dataset.given(SampleKey(int(r), e, 0)) for r in data.rows("train") for e in range(30)]
+    assert {lead for leads in drawn for lead in leads} == {"I", "II", "V1", "V2", "V3", "V4", "V5", "V6"}
+    sizes = Counter(len(set(leads)) for leads in drawn)
+    assert set(sizes) == set(range(1, 8))
+    expected, spread = len(drawn) / 7, np.sqrt(len(drawn) * 6) / 7
+    assert all(abs(count - expected) < 4.5 * spread for count in sizes.values())
+
+
 def test_validation_goes_round_the_twelve_leads(load: Load) -> None:
     """Neighbouring windows are given neighbouring leads, the same in every epoch."""
     data = load()
