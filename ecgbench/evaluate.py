@@ -69,6 +69,8 @@ def evaluate(run_dir: Path, overrides: list[str]) -> Path:
         task.prepare(systems, experiment.load_data(trained_on))
     fit = _weights(task, run_dir) if experiment.is_trainable(config) else None
     data = experiment.load_data(config, splits=("test",))
+    if fit is not None:
+        refuse_seen(trained_on, config, data)
     folder = experiment.new_folder(config)
     OmegaConf.save(config, folder / "run.yaml")
     write_json(folder / "env.json", provenance.environment())
@@ -119,6 +121,27 @@ def changed(config: DictConfig, overrides: list[str]) -> DictConfig:
                 node[name] = value
     new.overrides = [*config.overrides, *tests, *others]
     return new
+
+
+def refuse_seen(trained_on: DictConfig, config: DictConfig, data: Any) -> None:
+    """ConfigError where the run was trained or tuned on patients that would be tested: its scores would be too good.
+
+    Only recordings of one data set are told apart; where its protocol lets patients cross splits, nothing is refused.
+    """
+    from hydra.utils import instantiate
+
+    own, new = trained_on.dataset, config.dataset
+    if own._target_ != new._target_ or "root" not in own or not data.source.patient_disjoint:
+        return
+    manifest = instantiate(OmegaConf.merge(own, {"root": new.root}), _convert_="all").manifest()
+    seen = set(manifest.loc[manifest["split"].isin(["train", "val"]), "patient_id"])
+    index = data.store.index
+    both = sorted(seen & set(index.loc[index["split"] == "test", "patient_id"]))
+    if both:
+        raise configuration.ConfigError(
+            f"the run was trained or tuned on {len(both)} of the patients to be tested (first: {both[0]}); "
+            f"test others than its train_folds={list(own.train_folds)} and val_folds={list(own.val_folds)}"
+        )
 
 
 def _baselines(config: DictConfig) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from ecgbench.scoring.contract import Scoring, Systems, write_json
 from ecgbench.train import launch
 from ecgbench.train.loggers import build_loggers, wandb_logger
 from ecgbench.train.run_log import run_log
-from ecgbench.train.schedule import n_parameters, optimizer_maker, schedule_maker
+from ecgbench.train.schedule import n_parameters, n_predicting, optimizer_maker, schedule_maker
 
 
 def check(config: DictConfig) -> None:
@@ -56,11 +56,7 @@ def check(config: DictConfig) -> None:
             f"model={config.choices.model} has {n_heads} head(s), which loss={config.choices.loss} does not take; "
             f"use loss={'challenge_mixture' if n_heads > 1 else 'bce'}"
         )
-    if hasattr(model_class, "discriminator_loss") and config.trainer.gradient_clip_val is not None:
-        raise ConfigError(
-            f"model={config.choices.model} trains two adversaries, whose gradients Lightning does not clip; "
-            "set trainer.gradient_clip_val=null"
-        )
+    _check_own_loss(config, model_class)
     if config.task.get("padding") == "copy" and getattr(model_class, "reads_presence", False):
         raise ConfigError(
             f"model={config.choices.model} tells given leads from absent ones by their zeros; use task.padding=zero"
@@ -80,6 +76,23 @@ def check(config: DictConfig) -> None:
         raise ConfigError(str(error.__cause__)) from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _check_own_loss(config: DictConfig, model_class: Any) -> None:
+    """Refuse what a model that brings its own loss does not obey, or a pair of adversaries cannot train under."""
+    name, is_adversarial = config.choices.model, hasattr(model_class, "discriminator_loss")
+    if (is_adversarial or hasattr(model_class, "training_loss")) and config.task.get("loss_on") == "hidden":
+        raise ConfigError(f"model={name} brings its own loss, on which task.loss_on has no effect; leave it out")
+    if is_adversarial and config.trainer.gradient_clip_val is not None:
+        raise ConfigError(
+            f"model={name} trains two adversaries, whose gradients Lightning does not clip; "
+            "set trainer.gradient_clip_val=null"
+        )
+    if is_adversarial and launch.n_processes(config) > 1 and not config.trainer.strategy.endswith("true"):
+        raise ConfigError(
+            f"model={name} trains two adversaries, and a step of one leaves the other without gradients; "
+            "set trainer.strategy=ddp_find_unused_parameters_true"
+        )
 
 
 def _check_training(config: DictConfig) -> None:
@@ -330,12 +343,12 @@ def description(config: DictConfig, data: EcgDataModule, systems: Systems) -> di
         "model": model,
         "label": label(config),
         "seed": config.seed,
-        "n_parameters": n_parameters(systems[model]),
+        "n_parameters": n_predicting(systems[model]),
         "records": {**_counts(data, "record_id"), "skipped": len(data.store.skipped)},
         "patients": _counts(data, "patient_id"),
         "skipped": data.store.skipped,
         "systems": [
-            {"name": name, "role": role, "n_parameters": n_parameters(system)}
+            {"name": name, "role": role, "n_parameters": n_predicting(system)}
             for (name, system), role in zip(systems.items(), roles, strict=True)
         ],
         "conditions": [condition._asdict() for condition in data.conditions],

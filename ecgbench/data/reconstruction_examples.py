@@ -55,6 +55,10 @@ class ReconstructionExamples:
         for key in ("train_inputs", "test_inputs"):
             if not getattr(self, key):
                 raise ValueError(f"task.{key} is empty; name one lead set or more, such as I or I+II+V3")
+        for key in ("test_inputs", "noise_inputs"):
+            twice = [text for text in getattr(self, key) if list(getattr(self, key)).count(text) > 1]
+            if twice:
+                raise ValueError(f"task.{key} names {twice[0]!r} more than once; name every lead set once")
 
     def _check_set(self, key: str, text: str) -> None:
         leads = lead_set(text)
@@ -89,7 +93,8 @@ class ReconstructionExamples:
         mask = np.arange(starts[-1] + self.n_samples) < n_total
         filled = np.pad(record_mv, ((0, 0), (0, missing)))
         if missing and self.windows == "published_repeat":
-            filled[:, n_total:] = np.resize(record_mv[:, -missing:], (len(record_mv), missing))
+            tail = record_mv[:, -missing:]
+            filled[:, n_total:] = tail[:, np.arange(missing) % tail.shape[1]]
         stop = [s + self.n_samples for s in starts]
         windows = [filled[:, a:b] for a, b in zip(starts, stop, strict=True)]
         return np.stack(windows), np.stack([mask[a:b] for a, b in zip(starts, stop, strict=True)])
@@ -194,8 +199,9 @@ class LeadWindows:
 class LeadWindowDataset(Dataset[EcgBatch]):
     """Windows as model input and target.
 
-    Training draws the given leads by (seed, epoch, window); validation gives each window one lead of a fixed rota over
-    the twelve, so that every epoch is judged by the same task; test gives the condition's leads.
+    Training draws the given leads by (seed, epoch, window); validation gives each window one lead set of a fixed rota
+    over those that training names (all twelve leads for a random lead or subset), so that every epoch is judged by the
+    same task; test gives the condition's leads.
     """
 
     records: LeadWindows
@@ -212,8 +218,9 @@ class LeadWindowDataset(Dataset[EcgBatch]):
         self._starts = index["first"].to_numpy()
 
     def __getitem__(self, keys: Sequence[SampleKey]) -> EcgBatch:
-        """A whole batch, in the order of its keys."""
+        """A whole batch, in the order of its keys; `wide` is 1 for the leads that are given, 0 for hidden ones."""
         samples = [self._sample(key) for key in keys]
+        given = np.stack([np.isin(LEADS, self.given(key)) for key in keys]).astype(np.float32)
         x, y, mask = (np.stack(parts) for parts in zip(*samples, strict=True))
         return EcgBatch(
             x=torch.from_numpy(x),
@@ -221,7 +228,7 @@ class LeadWindowDataset(Dataset[EcgBatch]):
             mask=torch.from_numpy(mask),
             row=torch.tensor([key.row for key in keys]),
             condition=torch.tensor([key.condition for key in keys]),
-            wide=torch.empty(len(keys), 0),
+            wide=torch.from_numpy(given),
         )
 
     def _sample(self, key: SampleKey) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

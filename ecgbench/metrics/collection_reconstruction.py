@@ -103,7 +103,7 @@ RECONSTRUCTION: tuple[MetricSpec, ...] = (
         decimals=1,
         family="standard",
         formula=f"|median QRS duration of x - of y| {_INTERVAL_LEAD}",
-        reference=f"waves by {_NEUROKIT}, discrete wavelets; of y by cardiologists where the data set has them",
+        reference=f"waves by {_NEUROKIT}, peak prominence; of y by cardiologists where the data set has them",
     ),
     MetricSpec(
         name="qt_error_ms",

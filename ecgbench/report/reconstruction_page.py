@@ -98,7 +98,7 @@ def _excluded(result: dict) -> list[str]:
     flat = "a lead in each of them is flat (standard deviation below 10⁻⁴ mV)"
     inputs = [f"{row['n_windows']:,} of {row['input']}" for row in result.get("flat_inputs") or []]
     given = f" The given lead itself was flat in {', '.join(inputs)}." if inputs else ""
-    return [f"{n:,} test window{'s' if n > 1 else ''} left out of every score: {flat}.{given}"]
+    return [f"{n:,} test window{'s' if n > 1 else ''} left out of the signal-level scores: {flat}.{given}"]
 
 
 def reconstruction_pictures(run: RunFolder) -> Pictures:

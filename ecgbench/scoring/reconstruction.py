@@ -66,7 +66,10 @@ class ReconstructionScoring:
         """Says what was given beside the leads, what was not measured, and why there is no diagnostic level."""
         found = []
         if self.padding == "copy":
-            found.append("The leads that are not given hold copies of the one that is: no system knows which it is.")
+            found.append(
+                "The leads that are not given hold copies of the one that is, so the model is not told which it is; "
+                "baselines that fit one filter or gain per lead get zeros instead, and know it."
+            )
         if any(condition.kind for condition in data.conditions):
             found.append("Noisy rows have no published counterpart: noise is added to the given leads only.")
         if not self.features:

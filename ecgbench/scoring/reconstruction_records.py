@@ -159,7 +159,7 @@ class RecordScorer:
         return self.records.config.stitch(windows.cpu().numpy(), record.record_mv.shape[-1])
 
     def _n_flat_inputs(self, record: ScoredRecord, condition: Condition) -> int:
-        """Windows in which a given lead is flat: there is nothing to rebuild the others from."""
+        """Windows in which a given lead is flat: it says nothing of the others."""
         places = [LEADS.index(lead) for lead in condition.leads or LEADS]
         return int(has_flat_lead(record.true_mv[:, places], record.mask).sum())
 

@@ -120,7 +120,7 @@ def truth_row(scores: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def left_out(scores: pd.DataFrame, conditions: Sequence[Condition]) -> dict[str, Any]:
-    """`excluded_windows`, the windows with a flat lead, and `flat_inputs`, those among them without any input."""
+    """`excluded_windows`, the windows with a flat lead, and `flat_inputs`, those among them with a flat given lead."""
     first = scores[(scores["system"] == scores["system"].iloc[0])]
     once = first.drop_duplicates("record_id")
     quiet = [condition.name for condition in conditions if condition.kind is None]

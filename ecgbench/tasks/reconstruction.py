@@ -46,6 +46,7 @@ class Reconstruction(pl.LightningModule):
         self.make_optimizer, self.make_schedule = make_optimizer, make_schedule
         self.is_adversarial = hasattr(model, "discriminator_loss")
         self.automatic_optimization = not self.is_adversarial
+        self._schedules: list[dict[str, Any] | None] = []
         self.val_loss, self.val_pcc = MeanMetric(), MeanMetric()
 
     def prepare(self, systems: Mapping[str, nn.Module], data: Any) -> None:
@@ -61,7 +62,7 @@ class Reconstruction(pl.LightningModule):
             system.solve()  # type: ignore[operator]
 
     def training_step(self, batch: EcgBatch, batch_idx: int) -> Tensor | None:
-        """Loss of one batch, the same for one process and for several."""
+        """Loss of one batch, the same for one process and for several; a model's own loss is each process's mean."""
         if self.is_adversarial:
             return self._adversarial_step(batch)
         if hasattr(self.model, "training_loss"):
@@ -75,7 +76,7 @@ class Reconstruction(pl.LightningModule):
         """Sum of squared errors and number of samples, over all leads or the hidden ones."""
         if self.loss_on == "all":
             return squared_error(prediction, batch.y, batch.mask)
-        hidden = ~batch.x.any(-1, keepdim=True)
+        hidden = batch.wide[..., None] == 0
         weight = hidden * batch.mask[:, None]
         return ((prediction - batch.y).square() * weight).sum(), weight.sum()
 
@@ -91,13 +92,25 @@ class Reconstruction(pl.LightningModule):
             optimizer.step()
             self.untoggle_optimizer(optimizer)
             self.log(f"train/{name}_loss", loss, on_step=True, on_epoch=False, sync_dist=True, batch_size=len(batch.x))
+        self._advance("step")
+
+    def on_train_epoch_end(self) -> None:
+        """Move the adversaries' schedules on that count epochs."""
+        self._advance("epoch")
+
+    def _advance(self, interval: str) -> None:
+        """One step of the adversaries' schedules of an interval, which Lightning leaves to a task that steps itself."""
+        for schedule in self._schedules:
+            if schedule is not None and schedule["interval"] == interval:
+                waits = isinstance(schedule["scheduler"], torch.optim.lr_scheduler.ReduceLROnPlateau)
+                schedule["scheduler"].step(*[self.trainer.callback_metrics["val/loss"]] if waits else [])
 
     def validation_step(self, batch: EcgBatch, batch_idx: int) -> None:
         """Mean squared error of all leads, and correlation of the hidden ones."""
         prediction = self.predict(self.model, batch.x)
         total, count = squared_error(prediction, batch.y, batch.mask)
         self.val_loss.update(total / count, weight=count)
-        hidden = ~batch.x.any(-1)
+        hidden = batch.wide == 0
         self.val_pcc.update(pcc(prediction.double(), batch.y.double(), batch.mask)[hidden].float())
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.x))
         self.log("val/pcc_hidden", self.val_pcc, prog_bar=True, batch_size=len(batch.x))
@@ -107,10 +120,13 @@ class Reconstruction(pl.LightningModule):
         return model(x)
 
     def configure_optimizers(self) -> Any:
-        """The configured optimiser, and its schedule if there is one; one optimiser each for a pair of adversaries."""
+        """The configured optimiser and its schedule; for a pair of adversaries one each."""
+        n_steps = int(self.trainer.estimated_stepping_batches)
         if self.is_adversarial:
             parts = (self.model.discriminator_parameters(), self.model.generator_parameters())  # type: ignore[operator]
-            return [self.make_optimizer(nn.ParameterList(part)) for part in parts]
+            optimizers = [self.make_optimizer(nn.ParameterList(part)) for part in parts]
+            self._schedules = [self.make_schedule(optimizer, n_steps) for optimizer in optimizers]
+            return optimizers
         optimizer = self.make_optimizer(self.model)
-        schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        schedule = self.make_schedule(optimizer, n_steps)
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}

@@ -100,3 +100,9 @@ def _target(config: DictConfig) -> tuple[Callable[..., Any], dict[str, Any]]:
 def n_parameters(model: nn.Module) -> int:
     """Number of trainable values."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def n_predicting(model: nn.Module) -> int:
+    """Number of trainable values that a prediction needs: of an adversarial model those of its `generator`."""
+    generator = getattr(model, "generator", None)
+    return n_parameters(generator if isinstance(generator, nn.Module) else model)

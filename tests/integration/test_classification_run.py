@@ -312,7 +312,10 @@ def test_a_source_without_records_is_refused(tmp_path: Path) -> None:
     [
         (["dataset=cinc2021", "dataset.labels=ptbxl_form"], r"labels is 'ptbxl_form'; allowed is one of 'cinc2021'"),
         (["dataset=mitdb"], r"task=classification does not fit dataset=mitdb"),
-        (["dataset=cinc2021", "dataset.labels=cinc2020", "task.thresholds=challenge_2021"], r"set cinc2021 and datas"),
+        (
+            ["dataset=cinc2021", "dataset.labels=cinc2020", "task.thresholds=challenge_2021"],
+            r"set cinc2021 and dataset",
+        ),
         (["model=isibrno", "loss=challenge_mixture"], r"loss\.weights=challenge_2021 is for the label set cinc2021"),
         (["model=interp", "model.upscale=10"], r"model=interp does not do task=classification"),
         (["preprocessing.test_leads=[6]"], r"start it with 12"),

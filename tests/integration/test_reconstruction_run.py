@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from hydra.utils import instantiate
 
 from ecgbench import evaluate, experiment
 from ecgbench.config import ConfigError, compose
@@ -65,6 +67,9 @@ def test_adversaries_train_and_score(rebuild: Run) -> None:
     more = ("model=cgan", "model.base=4", "task.test_inputs=[I]", "task.features=false")
     run_dir = rebuild(*more, "trainer.gradient_clip_val=null")
     curve = pd.read_csv(run_dir / "metrics.csv")
+    with experiment.torch.device("meta"):
+        generator = experiment.instantiate(experiment.OmegaConf.load(run_dir / "run.yaml").model).generator
+    assert read(run_dir)["n_parameters"] == sum(p.numel() for p in generator.parameters())
     assert {"train/generator_loss", "train/discriminator_loss"} <= set(curve)
     assert all(np.isfinite(s["mean"]) for s in read(run_dir)["scores"])
     with pytest.raises(ConfigError, match=r"set trainer\.gradient_clip_val=null"):
@@ -111,6 +116,16 @@ def test_other_windows_rates_and_inputs_are_tested_with_the_same_weights(rebuild
     assert [c["name"] for c in both["conditions"]] == ["I+II"]
 
 
+def test_adversaries_follow_the_schedule(rebuild: Run) -> None:
+    """With the rate at zero from the first epoch's end on, the second epoch changes no weight."""
+    small = ("model=cgan", "model.base=4", "task.test_inputs=[I]", "task.features=false", "trainer.max_epochs=3")
+    stop = ("scheduler=step", "scheduler.schedule.step_size=1", "scheduler.schedule.gamma=0.0")
+    run_dir = rebuild(*small, *stop, "trainer.gradient_clip_val=null", "noise=none")
+    last = experiment.torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    rates = [group["lr"] for state in last["optimizer_states"] for group in state["param_groups"]]
+    assert rates == [0.0, 0.0]
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -123,3 +138,28 @@ def test_an_evaluation_changes_recordings_alone(rebuild: Run, overrides: list[st
     run_dir = rebuild("model=zero", "task.test_inputs=[I]", "task.features=false")
     with pytest.raises(ConfigError, match=message):
         evaluate.evaluate(run_dir, overrides)
+
+
+def test_patients_that_were_trained_on_are_not_tested(shared_data: Path) -> None:
+    """Fold 1 is refused for a run that was trained on it, and taken for one that was not."""
+    own = ["task=reconstruction", "model=zero", "dataset=ptbxl", f"dataset.root={shared_data / 'ptb-xl'}"]
+    tested = compose([*own, "dataset.train_folds=[]", "dataset.val_folds=[]", "dataset.test_folds=[1]"])
+    source = instantiate(tested.dataset, _convert_="all")
+    data = SimpleNamespace(source=source, store=SimpleNamespace(index=source.manifest()))
+    with pytest.raises(ConfigError, match="of the patients to be tested"):
+        evaluate.refuse_seen(compose(own), tested, data)
+    evaluate.refuse_seen(compose([*own, "dataset.train_folds=[2]"]), tested, data)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model=mamba_unet", "task.loss_on=hidden"], r"on which task\.loss_on has no effect"),
+        (["model=cgan", "task.loss_on=hidden"], r"on which task\.loss_on has no effect"),
+        (["model=cgan", "trainer=ddp_cpu", "trainer.gradient_clip_val=null"], "ddp_find_unused_parameters_true"),
+    ],
+)
+def test_settings_that_a_model_s_own_training_ignores_are_refused(overrides: list[str], message: str) -> None:
+    """Before anything is trained, with the way on."""
+    with pytest.raises(ConfigError, match=message):
+        experiment.check(compose(["task=reconstruction", *overrides]))

@@ -137,6 +137,7 @@ def test_input_and_target_are_the_source_s_signal(load: Load) -> None:
         assert np.array_equal(batch.y[place], signal_mv)
         assert np.array_equal(batch.x[place, 7], signal_mv[7])
         assert not np.delete(batch.x[place].numpy(), 7, axis=0).any()
+        assert np.flatnonzero(batch.wide[place]).tolist() == [7]
 
 
 def test_random_crops_lie_inside_the_record_and_move(load: Load) -> None:
@@ -161,3 +162,18 @@ def test_noise_is_tested_on_the_leads_it_was_asked_for(load: Load) -> None:
     clean_mv, noisy_mv = data.store.record_mv(row)[1], data.examples.config.stitch(noisy, n_total)[1]
     snr_db = 10 * np.log10(np.mean(clean_mv**2) / np.mean((noisy_mv - clean_mv) ** 2))
     assert snr_db == pytest.approx(10, abs=0.01)
+
+
+def test_a_record_of_less_than_half_a_window_is_repeated_lead_by_lead() -> None:
+    """Three samples in a window of eight: the five that lack are the same lead's again, never another lead's."""
+    windows, mask = examples_of(n_samples=8, windows="published_repeat").cut(ramp(3))
+    assert windows[0, 0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert windows[0, 11].tolist() == [11000, 11001, 11002, 11000, 11001, 11002, 11000, 11001]
+    assert mask[0].tolist() == [True] * 3 + [False] * 5
+
+
+@pytest.mark.parametrize("key", ["test_inputs", "noise_inputs"])
+def test_a_lead_set_named_twice_is_refused(key: str) -> None:
+    """Both would be one condition, whose records could not be told apart after hours of training."""
+    with pytest.raises(ValueError, match=rf"task\.{key} names 'V2' more than once"):
+        examples_of(**{key: ["V2", "I", "V2"]})
