@@ -240,8 +240,11 @@ def test_the_command_tells_what_it_did(mirror, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ptb-xl"], "'ptb-xl' cannot be fetched, only ptbxl, mitdb, nstdb can. Did you mean 'ptbxl'?"),
-        (["imagenet"], "'imagenet' cannot be fetched, only ptbxl, mitdb, nstdb can."),
+        (
+            ["ptb-xl"],
+            "'ptb-xl' cannot be fetched, only ptbxl, mitdb, nstdb, ludb, cinc2020, cinc2021 can. Did you mean 'ptbxl'?",
+        ),
+        (["imagenet"], "'imagenet' cannot be fetched, only ptbxl, mitdb, nstdb, ludb, cinc2020, cinc2021 can."),
         (["ptbxl", "--jobs", "0"], "'0' is not a number of files; give 1 or more."),
         (["ptbxl", "--jobs", "two"], "'two' is not a number of files"),
     ],

@@ -125,9 +125,9 @@ def test_only_encrypted_or_local_addresses_are_taken(url, safe):
 
 def test_the_published_addresses_are_encrypted():
     """Every data set comes from PhysioNet over https into a folder of its own."""
-    assert set(REMOTES) == {"ptbxl", "mitdb", "nstdb"}
+    assert set(REMOTES) == {"ptbxl", "mitdb", "nstdb", "ludb", "cinc2020", "cinc2021"}
     assert all(remote.base_url.startswith("https://physionet.org/files/") for remote in REMOTES.values())
-    assert len({remote.root for remote in REMOTES.values()}) == 3
+    assert len({remote.root for remote in REMOTES.values()}) == len(REMOTES)
 
 
 @pytest.fixture
