@@ -27,6 +27,7 @@ RECORD = 6000
 """Samples of a record: 12 s at 500 Hz, stored as windows of 5, 5 and 2 s."""
 RAW = (
     "task=classification",
+    "preprocessing=challenge",
     "dataset.n_records=24",
     "dataset.duration_s=12",
     "preprocessing.store_window_s=5",
