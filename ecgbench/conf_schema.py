@@ -158,17 +158,10 @@ class LoggerConf:
 
 
 @dataclass
-class SuperresConf:
-    """Group choice `task=superres`."""
+class TaskConf:
+    """What every choice of the group `task` holds."""
 
     name: str = MISSING
-    protocol: Protocol = Protocol.official
-    upscale: int = MISSING
-    window_s: float = MISSING
-    crop_s: float | None = None
-    augment: Any = None
-    bandpass_hz: list[float] | None = None
-    bandpass_order: int = 2
     monitor: str = MISSING
     monitor_mode: MonitorMode = MonitorMode.min
     module: Any = MISSING
@@ -179,28 +172,33 @@ class SuperresConf:
 
 
 @dataclass
-class ClassificationConf:
+class SuperresConf(TaskConf):
+    """Group choice `task=superres`."""
+
+    protocol: Protocol = Protocol.official
+    upscale: int = MISSING
+    window_s: float = MISSING
+    crop_s: float | None = None
+    augment: Any = None
+    bandpass_hz: list[float] | None = None
+    bandpass_order: int = 2
+
+
+@dataclass
+class ClassificationConf(TaskConf):
     """Group choice `task=classification`."""
 
-    name: str = MISSING
     n_classes: int = MISSING
     thresholds: Thresholds = Thresholds.f1
     aggregate: Aggregate = Aggregate.max
     mix: Any = None
-    monitor: str = MISSING
     monitor_mode: MonitorMode = MonitorMode.max
-    module: Any = MISSING
-    store: Any = MISSING
-    examples: Any = MISSING
-    scoring: Any = MISSING
-    baselines: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
-class ReconstructionConf:
+class ReconstructionConf(TaskConf):
     """Group choice `task=reconstruction`."""
 
-    name: str = MISSING
     n_samples: int = MISSING
     windows: WindowRule = WindowRule.overlap
     crops: CropRule = CropRule.fixed
@@ -213,13 +211,6 @@ class ReconstructionConf:
     bandpass_order: int = 2
     features: bool = True
     classifier: str | None = None
-    monitor: str = MISSING
-    monitor_mode: MonitorMode = MonitorMode.min
-    module: Any = MISSING
-    store: Any = MISSING
-    examples: Any = MISSING
-    scoring: Any = MISSING
-    baselines: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -243,8 +243,7 @@ class EcgRecordDataset(Dataset[EcgBatch]):
             return self.noise.draw_condition(self.conditions[key.condition], record_id, 0)
         if self.split == "val":  # thresholds are chosen here, for the clean test condition
             return NoiseDraw(None, 0.0, 0.0, np.inf)
-        epoch = key.epoch if self.noise.redraw == "epoch" else "run"
-        return self.noise.draw_mixture(("train", self.seed, epoch, record_id, 0))
+        return self.noise.draw_training(self.seed, key.epoch, record_id, 0)
 
     def leads(self, key: SampleKey) -> tuple[str, ...] | None:
         """The leads that the model is given of one sample; None for all."""

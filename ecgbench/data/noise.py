@@ -87,6 +87,10 @@ class Noise(ABC):
         low, high = self.train_snr_db
         return NoiseDraw(self.kinds[int(kind * len(self.kinds))], channel, position, low + snr * (high - low))
 
+    def draw_training(self, seed: int, epoch: int, record_id: str, start: int) -> NoiseDraw:
+        """The noise of one training sample: anew in each epoch, or the same in all, as `redraw` says."""
+        return self.draw_mixture(("train", seed, epoch if self.redraw == "epoch" else "run", record_id, start))
+
     def draw_condition(self, condition: Condition, record_id: str, start: int) -> NoiseDraw:
         """The test noise of one window; the stretch of noise is the same at every SNR of a kind."""
         if condition.kind is None or condition.snr_db is None:

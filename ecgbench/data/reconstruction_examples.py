@@ -219,8 +219,8 @@ class LeadWindowDataset(Dataset[EcgBatch]):
 
     def __getitem__(self, keys: Sequence[SampleKey]) -> EcgBatch:
         """A whole batch, in the order of its keys; `wide` is 1 for the leads that are given, 0 for hidden ones."""
-        samples = [self._sample(key) for key in keys]
-        given = np.stack([np.isin(LEADS, self.given(key)) for key in keys]).astype(np.float32)
+        given = [self.given(key) for key in keys]
+        samples = [self._sample(key, leads) for key, leads in zip(keys, given, strict=True)]
         x, y, mask = (np.stack(parts) for parts in zip(*samples, strict=True))
         return EcgBatch(
             x=torch.from_numpy(x),
@@ -228,10 +228,10 @@ class LeadWindowDataset(Dataset[EcgBatch]):
             mask=torch.from_numpy(mask),
             row=torch.tensor([key.row for key in keys]),
             condition=torch.tensor([key.condition for key in keys]),
-            wide=torch.from_numpy(given),
+            wide=torch.from_numpy(np.stack([np.isin(LEADS, leads) for leads in given]).astype(np.float32)),
         )
 
-    def _sample(self, key: SampleKey) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _sample(self, key: SampleKey, given: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Model input, target and mask of one window."""
         config, store = self.records.config, self.records.store
         row, start = int(self._record_rows[key.row]), self._start(key)
@@ -245,7 +245,7 @@ class LeadWindowDataset(Dataset[EcgBatch]):
             place = config.starts(total).index(start)
             y, mask = windows[place], masks[place]
         noisy = _with_noise(y, self._draw(key), self.traces)
-        return config.model_input(noisy, self.given(key)).astype(np.float32), y.astype(np.float32), mask
+        return config.model_input(noisy, given).astype(np.float32), y.astype(np.float32), mask
 
     def given(self, key: SampleKey) -> tuple[str, ...]:
         """The leads that the model is given of one window."""
@@ -268,8 +268,7 @@ class LeadWindowDataset(Dataset[EcgBatch]):
             return self.noise.draw_condition(self.conditions[key.condition], self._record_ids[key.row], 0)
         if self.split == "val":
             return self.noise.draw_mixture(("val", self._record_ids[key.row], self._starts[key.row]))
-        epoch = key.epoch if self.noise.redraw == "epoch" else "run"
-        return self.noise.draw_mixture(("train", self.seed, epoch, self._record_ids[key.row], self._starts[key.row]))
+        return self.noise.draw_training(self.seed, key.epoch, self._record_ids[key.row], self._starts[key.row])
 
     def _start(self, key: SampleKey) -> int:
         """First sample of the window in its record."""

@@ -188,8 +188,7 @@ class EcgWindowDataset(Dataset[EcgBatch]):
             return self.noise.draw_condition(self.conditions[key.condition], record_id, start)
         if self.split == "val":
             return self.noise.draw_mixture(("val", record_id, start))
-        epoch = key.epoch if self.noise.redraw == "epoch" else "run"
-        return self.noise.draw_mixture(("train", self.seed, epoch, record_id, start))
+        return self.noise.draw_training(self.seed, key.epoch, record_id, start)
 
     def noise_place(self, key: SampleKey) -> tuple[str | None, int, int, float]:
         """Kind, channel, first low-rate sample and SNR of one whole window's noise; (None, -1, -1, inf) when clean."""
